@@ -1,0 +1,127 @@
+"""A run folder: run.json, outcomes.parquet, metrics.json.
+
+run.json keys: schema, protocol, command, started, seconds, versions, commit, hardware, processes, threads, block_size,
+seeds, dataset {name, split, count, num_classes, class_names, selection, index_sha256, sha256},
+model {name, sha256, normalize}, threat {norm, eps, eps_text}, attacks {name: resolved keywords}, precision, device,
+engine, accepted, flags [{name, severity, class, evidence, advice}].
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fairbench.errors import BadInput
+from fairbench.outcomes import Outcomes
+from fairbench.whole_file import write_whole
+
+SCHEMA_VERSION = 1
+#: Raised whenever the same command may give other verdicts (see CHANGELOG, "Numbers that changed").
+PROTOCOL_VERSION = 1
+
+
+def to_json(value: object) -> str:
+    """Return `value` as indented JSON with sorted nothing, numbers as numbers, and undefined (NaN) as null.
+
+    A list of plain values stays on one line: a row of a confusion matrix is a row of the file.
+    """
+    return _indented(_undefined_to_null(value), "") + "\n"
+
+
+def _indented(value: Any, pad: str) -> str:
+    deeper = pad + " "
+    if isinstance(value, dict) and value:
+        rows = [
+            f"{deeper}{json.dumps(key, ensure_ascii=False)}: {_indented(item, deeper)}" for key, item in value.items()
+        ]
+        return "{\n" + ",\n".join(rows) + f"\n{pad}}}"
+    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+        return "[\n" + ",\n".join(deeper + _indented(item, deeper) for item in value) + f"\n{pad}]"
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _undefined_to_null(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _undefined_to_null(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_undefined_to_null(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return _undefined_to_null(value.tolist())
+    return value
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as JSON, whole or not at all."""
+    write_whole(path, to_json(value))
+
+
+def read_json(path: Path, *, what: str) -> dict[str, Any]:
+    """Read a JSON object that a person may have edited.
+
+    Raises:
+        BadInput: missing, unreadable, no JSON, or no object.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{what} {str(path)[:200]!r} does not exist.") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise BadInput(f"{what} {str(path)[:200]!r} is not readable JSON ({reason}).") from error
+    if not isinstance(value, dict):
+        raise BadInput(f"{what} {str(path)[:200]!r} must hold a JSON object, but holds a {type(value).__name__}.")
+    return value
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished evaluation: its folder's name, run.json's content and the outcome table."""
+
+    name: str
+    record: Mapping[str, Any]
+    outcomes: Outcomes
+    folder: Path | None = None
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The K class names, in order of label."""
+        return tuple(self.record["dataset"]["class_names"])
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return int(self.record["dataset"]["num_classes"])
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run folder.
+
+    Raises:
+        BadInput: no run folder, an unfinished one, or one that a newer fairbench wrote.
+    """
+    folder = Path(folder)
+    if not (folder / "run.json").exists():
+        state = "holds no finished run" if folder.is_dir() else "does not exist"
+        raise BadInput(
+            f"{str(folder)[:200]!r} {state}; give the folder that 'fairbench eval' printed on its last line."
+        )
+    record = read_json(folder / "run.json", what="run record")
+    version = record.get("schema")
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise BadInput(
+            f"{folder / 'run.json'} has schema {version!r}, but this fairbench reads up to {SCHEMA_VERSION}: update it."
+        )
+    return Run(folder.resolve().name, record, Outcomes.read(folder / "outcomes.parquet"), folder)
+
+
+def write_run(folder: Path, record: Mapping[str, Any], outcomes: Outcomes) -> Run:
+    """Write the table and then run.json, whose presence says that the run is complete."""
+    outcomes.write(folder / "outcomes.parquet")
+    write_json(folder / "run.json", record)
+    return Run(folder.resolve().name, record, outcomes, folder)

@@ -1,0 +1,27 @@
+"""One thread per test process: more threads than cores make small networks slower, and floats round differently."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def real_data() -> Path:
+    """The folder of real images and checkpoints that FAIRBENCH_DATA names."""
+    folder = Path(os.environ.get("FAIRBENCH_DATA", "does-not-exist"))
+    if not (folder / "models").is_dir():
+        pytest.skip("FAIRBENCH_DATA does not name a folder with real images and checkpoints")
+    return folder

@@ -1,0 +1,25 @@
+"""Attacks: keyword-only functions (model, x, y, *, eps, random, ...) -> x_adv, and the strings that name them."""
+
+from fairbench.attacks.registry import ATTACKS, PRESETS, describe_attacks
+from fairbench.attacks.strings import (
+    Attack,
+    AttackConfig,
+    attack_function,
+    parse_attack,
+    parse_attacks,
+    preset_eps,
+    split_attacks,
+)
+
+__all__ = [
+    "ATTACKS",
+    "PRESETS",
+    "Attack",
+    "AttackConfig",
+    "attack_function",
+    "describe_attacks",
+    "parse_attack",
+    "parse_attacks",
+    "preset_eps",
+    "split_attacks",
+]

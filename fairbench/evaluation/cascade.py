@@ -1,0 +1,79 @@
+"""A cascade: attacks in a row, each on the survivors of the one before. AutoAttack is one.
+
+The evaluator runs it, so that verification, resume and the per-part rows come from one place. What a part needs to know
+of the parts before is their rows: a sample survives where its prediction is still its label.
+
+Shape key: B batch, C H W image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fairbench.evaluation.judging import check_example, into_ball, judge
+from fairbench.evaluation.networks import Networks
+from fairbench.outcomes import NATURAL, Outcomes
+from fairbench.threat import Threat
+
+
+@dataclass(frozen=True)
+class Part:
+    """One attack of a cascade.
+
+    Attributes:
+        name: "apgd-ce".
+        run: (model, x, y) -> x_adv of the same shape, x itself where nothing was found.
+        uses_gradients: whether it may run on the faster copy of the model. A black-box attack accepts or rejects
+            proposals by tiny differences of logits, which a copy in bfloat16 swallows: it runs on the judge.
+    """
+
+    name: str
+    run: Callable[[nn.Module, Tensor, Tensor], Tensor]
+    uses_gradients: bool = True
+
+
+def part_rows(
+    part: Part, nets: Networks, x: Tensor, y: Tensor, index: Tensor, before: Outcomes, *, attack: str, threat: Threat
+) -> Outcomes:
+    """Return the cumulative verdicts after `part`: one row per sample of the block, named "<attack>/<part>".
+
+    Args:
+        part: the attack to run.
+        nets: the networks of the evaluation.
+        x: (B, C, H, W) pixels of the block, in ascending order of `index`.
+        y: (B,) labels.
+        index: (B,) the samples' identities.
+        before: the block's natural rows or those after the part before, of the same samples.
+        attack: the cascade's name.
+        threat: norm and radius.
+
+    A sample leaves only when the judge errs on its projected example; else it stays for the parts that follow. Where no
+    part has found an example, loss, margin, linf and distance are null, and the prediction is the natural one.
+    """
+    name = f"{attack}/{part.name}"
+    frame = before.frame.copy()
+    assert np.array_equal(frame["index"], index.cpu().numpy())
+    if set(frame["attack"]) == {NATURAL}:
+        frame[["loss", "margin", "linf", "distance"]] = np.nan
+    frame["attack"] = name
+    survivors = np.flatnonzero(frame["prediction"] == frame["label"])
+    if len(survivors):
+        rows = torch.from_numpy(survivors).to(x.device)
+        x_left, y_left = x[rows], y[rows]
+        x_adv = part.run(nets.gradient if part.uses_gradients else nets.judge, x_left, y_left)
+        # Rounding is forgiven and projected away; an example far outside is the attack's bug.
+        check_example(x_adv, x_left, attack=name, threat=threat, slack=1e-3)
+        judged = judge(
+            nets.judge, into_ball(x_adv, x_left, threat), x_left, y_left, index[rows], attack=name, threat=threat
+        ).frame
+        broken = (judged["prediction"] != judged["label"]).to_numpy()
+        for column in ("prediction", "loss", "margin", "linf", "distance"):
+            values = frame[column].to_numpy().copy()
+            values[survivors[broken]] = judged[column].to_numpy()[broken]
+            frame[column] = values
+    return Outcomes(frame)

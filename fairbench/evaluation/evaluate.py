@@ -1,0 +1,220 @@
+"""Evaluate a model: every attack on every sample, verified, per class, resumable."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from fairbench import distributed, provenance
+from fairbench.data.dataset import ArrayDataset, Dataset
+from fairbench.data.load import load_dataset
+from fairbench.data.registry import DATASETS, Normalization
+from fairbench.errors import BadInput
+from fairbench.evaluation.block_size import default_block_size
+from fairbench.evaluation.blocks import run_units
+from fairbench.evaluation.networks import Networks, device_of, exact_arithmetic, frozen, networks
+from fairbench.evaluation.plan import Plan, make_plan, model_sha256
+from fairbench.evaluation.store import FolderStore, MemoryStore, finished_run
+from fairbench.evaluation.trust import (
+    Trust,
+    check_accuracy,
+    check_mode,
+    check_normalization,
+    first_images,
+    preflight,
+)
+from fairbench.evaluation.units import attack_units, natural_unit, with_final_verdicts
+from fairbench.metrics.summary import metrics_bytes
+from fairbench.outcomes import Outcomes
+from fairbench.progress import Progress, Silent
+from fairbench.runs import PROTOCOL_VERSION, SCHEMA_VERSION, Run, write_run
+from fairbench.whole_file import writable_folder, write_whole
+
+DEFAULT_ATTACKS = ("fgsm", "pgd20", "cw30", "aa")
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: Dataset | str | Tensor | npt.NDArray[Any],
+    attacks: Sequence[str] | str = DEFAULT_ATTACKS,
+    *,
+    norm: str = "Linf",
+    eps: str | float | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    precision: str = "float32",
+    engine: str = "reference",
+    device: str | torch.device = "cpu",
+    threads: int | None = None,
+    accept: Collection[str] = (),
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    name: str = "model",
+    model_record: Mapping[str, Any] | None = None,
+    y: Tensor | npt.NDArray[Any] | Sequence[int] | None = None,
+) -> Run:
+    """Attack `model` on every sample of `dataset` and return the run.
+
+    The model is moved to `device` and given back as it was in every other way.
+
+    Args:
+        model: (B, C, H, W) pixels in [0, 1] in, (B, K) logits out, in eval mode.
+        dataset: a Dataset, a registry name (its test split), or an array of images with `y`.
+        attacks: attack strings, as a sequence or separated by commas.
+        norm: "Linf", "L2" or "L1" (AutoAttack only).
+        eps: radius in pixel units, a number or text such as "8/255"; None: a preset's, else the data set's.
+        seed: of all noise.
+        batch_size: samples per block; None: fixed by the model and the data set.
+        precision: "float32"; "bf16" attacks a bfloat16 copy and decides in float32; "float64" computes in float64.
+        engine: of AutoAttack: "reference" (pyautoattack).
+        device: "cpu", "cuda", "cuda:1".
+        threads: of the CPU; None: what PyTorch uses, or what the run in `out` was begun with.
+        accept: checks to override, see `fairbench.evaluation.trust.CHECKS`.
+        out: the run folder; work that was begun there is continued. None: nothing is written.
+        progress: what to report to.
+        name: the model's name in the record.
+        model_record: {name, sha256, normalize, ...} where the caller knows; given, normalisation is not checked.
+        y: labels, where `dataset` is an array.
+
+    Raises:
+        BadInput: an argument is wrong, or `out` holds another run.
+        Refused: a check of `trust` says that the numbers would be wrong.
+        WriteFailed: the disk is full; finished blocks are kept.
+    """
+    place = device_of(device)
+    model.to(place)
+    data = _as_dataset(dataset, y, model, place)
+    known = DATASETS[data.name].normalizations if model_record is None and data.name in DATASETS else {}
+    record = model_record or {"name": name, "sha256": model_sha256(model), "normalize": "none"}
+    plan = make_plan(
+        data, attacks, norm=norm, eps=eps, seed=seed, batch_size=batch_size, precision=precision, engine=engine,
+        device=place, threads=threads, model_record=record,
+    )  # fmt: skip
+    trust = Trust(accept)
+    return run_plan(model, plan, trust, out=out, progress=progress or Silent(), normalizations=known)
+
+
+def run_plan(
+    model: nn.Module,
+    plan: Plan,
+    trust: Trust,
+    *,
+    out: str | Path | None,
+    progress: Progress,
+    normalizations: Mapping[str, Normalization],
+    whole_split: Dataset | None = None,
+) -> Run:
+    """Carry out a plan; `normalizations` are tried on `whole_split` (None: the plan's samples), see `trust`.
+
+    Raises:
+        BadInput: `out` holds another run or cannot be written.
+        Refused: a check of `trust`.
+        WriteFailed: the disk is full.
+    """
+    begun = time.monotonic()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    folder = writable_folder(Path(out)) if out is not None else None
+    if folder is not None:
+        done = finished_run(folder, plan.settings())
+        if done is not None:
+            progress.say(f"{folder} is finished; nothing is left to do")
+            return done
+    model.to(plan.device)
+    with frozen(model), exact_arithmetic(plan.threads):
+        nets = networks(model, plan.precision, plan.device)
+        preflight(nets.judge, plan.dataset, trust, plan.device)
+        if normalizations:
+            check_normalization(nets.judge, normalizations, whole_split or plan.dataset, trust, plan.device)
+        size = plan.batch_size or default_block_size(model, first_images(plan.dataset, 1, plan.device)[0])
+        threads = torch.get_num_threads()
+        store: FolderStore | MemoryStore = MemoryStore(size)
+        if folder is not None:
+            store = FolderStore(folder, plan.settings(), block_size=size, threads=threads)
+            threads = store.threads if plan.threads is None else threads
+    with frozen(model), frozen(nets.judge), exact_arithmetic(threads):
+        outcomes = _attack(nets, plan, trust, store, progress)
+    seconds = store.add_seconds() if isinstance(store, FolderStore) else time.monotonic() - begun
+    finished = _record(plan, trust, started=started, seconds=seconds, threads=threads, block_size=store.block_size)
+    if folder is None:
+        return Run(str(plan.model_record["name"]), finished, outcomes)
+    if distributed.is_main():
+        write_whole(folder / "metrics.json", metrics_bytes(outcomes, plan.dataset.class_names))
+        write_run(folder, finished, outcomes)
+        assert isinstance(store, FolderStore)
+        store.remove()
+    distributed.barrier()
+    return Run(folder.resolve().name, finished, outcomes, folder)
+
+
+def _attack(nets: Networks, plan: Plan, trust: Trust, store: FolderStore | MemoryStore, progress: Progress) -> Outcomes:
+    natural = natural_unit(nets, plan.threat)
+    num_classes = plan.dataset.num_classes
+    units = attack_units(plan.configs, nets, plan.threat, num_classes=num_classes, seed=plan.seed)
+    for todo in ([natural], [natural, *units]):
+        tables = run_units(todo, dataset=plan.dataset, store=store, device=plan.device, progress=progress)
+        check_mode(nets.judge, trust)
+        if len(todo) == 1:
+            check_accuracy(tables[0], num_classes, trust)
+    return with_final_verdicts(plan.configs, tables)
+
+
+def _record(plan: Plan, trust: Trust, *, started: str, seconds: float, threads: int, block_size: int) -> dict[str, Any]:
+    hardware = provenance.hardware()
+    if plan.device.type == "cuda":
+        hardware["device"] = torch.cuda.get_device_name(plan.device)
+    return {
+        "schema": SCHEMA_VERSION,
+        "protocol": PROTOCOL_VERSION,
+        "command": provenance.command_line(),
+        "started": started,
+        "seconds": round(seconds, 1),
+        "processes": distributed.world_size(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "hardware": hardware,
+        "device": str(plan.device),
+        "threads": threads,
+        "block_size": block_size,
+        "precision": plan.precision,
+        "engine": plan.engine,
+        "seeds": {"evaluation": plan.seed},
+        "dataset": plan.dataset.describe(),
+        "model": dict(plan.model_record),
+        "threat": {"norm": plan.threat.norm, "eps": plan.threat.eps, "eps_text": plan.threat.eps_text},
+        "attacks": plan.attacks(),
+        "accepted": list(trust.accept),
+        "flags": trust.flags,
+        "settings": plan.settings(),
+    }
+
+
+def _as_dataset(
+    dataset: Dataset | str | Tensor | npt.NDArray[Any],
+    y: Tensor | npt.NDArray[Any] | Sequence[int] | None,
+    model: nn.Module,
+    device: torch.device,
+) -> Dataset:
+    if isinstance(dataset, Dataset | str):
+        if y is not None:
+            raise BadInput(
+                "labels y were given beside a data set, which has its own; give them with an array of images."
+            )
+        return dataset if isinstance(dataset, Dataset) else load_dataset(dataset)
+    if y is None:
+        raise BadInput("an array of images needs its labels: evaluate(model, x, y=y).")
+    data = ArrayDataset(dataset, y)
+    # The array does not say how many classes there are; the model does.
+    with torch.no_grad():
+        logits = model(first_images(data, 1, device)[0])
+    if isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[1] > data.num_classes:
+        names = [str(label) for label in range(logits.shape[1])]
+        return ArrayDataset(dataset, np.asarray(data.y), class_names=names)
+    return data

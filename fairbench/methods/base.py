@@ -1,0 +1,265 @@
+"""The interface of a training method: how it attacks, what it minimises, and what it remembers.
+
+A method is a `Module` only for its buffers, `.to()` and `state_dict()`. It owns no optimiser, loader, process group,
+autocast or print, and sees the network as a plain `model`.
+
+Shape key: B batch, K classes, C H W image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fairbench.attacks.linf import Start, uniform_start
+from fairbench.attacks.pgd import Objective, pgd
+from fairbench.errors import BadInput, unknown
+from fairbench.methods.batch import Batch, EpochState, StepLoss
+from fairbench.methods.class_rule import SLOTS, ClassRule, Slot, check_fit
+from fairbench.methods.hyper import get_hyper, hyper_types, set_hyper
+from fairbench.methods.teacher import Teacher
+from fairbench.sample_random import SampleRandom
+
+__all__ = ["Batch", "EpochState", "Method", "StepLoss"]
+
+
+class Method(nn.Module):
+    """Base of all training methods; write `attack` and `loss`, and the hooks below where there is state.
+
+    Args:
+        num_classes: K.
+        eps: the Linf radius in pixel units of [0, 1].
+        teachers: a frozen network for each of `roles`.
+        slots: class rules that replace those of the class ("reweight", "remargin", "retemper"); None empties a slot.
+        hyper: hyper-parameters by name; those of a rule by name where that is unambiguous, or as "rule.name".
+
+    Raises:
+        BadInput: a teacher missing or too many, an unknown or wrongly typed hyper-parameter, a rule that does not fit.
+    """
+
+    #: The name in METHODS.
+    name: ClassVar[str]
+    #: Teachers that it needs: ("robust",), ("robust", "natural").
+    roles: ClassVar[tuple[str, ...]] = ()
+    #: What a rule may rely on: the losses "natural" and "robust" with their logits, "survived", and "teacher" where
+    #: teachers' labels pass through `tempered`.
+    gives: ClassVar[tuple[str, ...]] = ("natural", "robust", "survived")
+    reweight: ClassVar[type[ClassRule] | None] = None
+    remargin: ClassVar[type[ClassRule] | None] = None
+    retemper: ClassVar[type[ClassRule] | None] = None
+
+    attack_mode: Literal["eval", "train"] = "eval"
+    steps: int = 10
+    step_share: float = 1 / 4
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        eps: float,
+        teachers: Mapping[str, Teacher | nn.Module] | None = None,
+        slots: Mapping[Slot, type[ClassRule] | None] | None = None,
+        **hyper: object,
+    ) -> None:
+        super().__init__()
+        self.num_classes, self.eps = num_classes, float(eps)
+        self.eps_factor = 1.0  # the loop's warm-up of the radius, set before each epoch
+        self.teachers = self._adopt(teachers or {})
+        chosen = {slot: getattr(type(self), slot) for slot in SLOTS} | dict(slots or {})
+        kinds = {slot: rule for slot, rule in chosen.items() if rule is not None}
+        for slot, kind in kinds.items():
+            check_fit(kind, slot, host=self.name, gives=self.gives)
+        own, of_rule = self._split(hyper, {kind.name: kind for kind in kinds.values()})
+        set_hyper(self, Method, own, prefix=f"method {self.name!r}")
+        self.check()
+        # One object fills all the slots that name its class.
+        self.rules = nn.ModuleDict(
+            {kind.name: kind(num_classes, **of_rule[kind.name]) for kind in dict.fromkeys(kinds.values())}
+        )
+        self._slots = {slot: self._rule(kind.name) for slot, kind in kinds.items()}
+
+    # a method writes these two
+
+    def attack(self, model: nn.Module, batch: Batch, random: SampleRandom) -> Batch:
+        """Return the batch with its adversarial examples; called inside `crafting()`."""
+        raise NotImplementedError
+
+    def loss(self, model: nn.Module, batch: Batch) -> StepLoss:
+        """Return the loss of an attacked batch; pure (AWP calls it twice on one batch), and ends in `self.reduce`."""
+        raise NotImplementedError
+
+    # and these where it has parameters or state of its own
+
+    def check(self) -> None:
+        """Raise BadInput where hyper-parameters make no sense. Overrides call this one."""
+        if self.steps < 1 or self.step_share <= 0:
+            raise BadInput(
+                f"an attack needs at least 1 step and a step_share above 0, but has {self.steps} and {self.step_share}."
+            )
+
+    def begin_epoch(self, state: EpochState) -> None:
+        """Act once before every epoch; what must survive an interruption is a buffer. Overrides call this one."""
+        for rule in self._each_rule():
+            rule.begin_epoch(state)
+
+    def observe(self, batch: Batch, step: StepLoss) -> None:
+        """Take note of an applied step: the only place where a step changes state. Overrides call this one."""
+        for rule in self._each_rule():
+            rule.observe(batch, step)
+
+    def validation_attacks(self) -> set[str]:
+        """Return the attacks whose outcomes `begin_epoch` and `accepts_average` read."""
+        return {rule.validation_attack for rule in self._each_rule() if rule.validation_attack is not None}
+
+    def validation_terms(self, y: Tensor, natural: Tensor, robust: Tensor) -> dict[str, Tensor]:
+        """Return named (B,) columns computed from validation logits, (B, K) each; they live in memory only."""
+        return {k: v for rule in self._each_rule() for k, v in rule.validation_terms(y, natural, robust).items()}
+
+    @property
+    def has_validation_terms(self) -> bool:
+        """Whether it, or one of its rules, computes `validation_terms`."""
+        return type(self).validation_terms is not Method.validation_terms or any(
+            type(rule).validation_terms is not ClassRule.validation_terms for rule in self._each_rule()
+        )
+
+    def accepts_average(self, state: EpochState) -> bool:
+        """Return whether the weights now may enter the average (CFA's gate)."""
+        return True
+
+    # provided
+
+    def craft(
+        self,
+        model: nn.Module,
+        batch: Batch,
+        random: SampleRandom,
+        *,
+        start: Start = uniform_start,
+        objective: Objective | None = None,
+    ) -> Batch:
+        """Return the batch with PGD examples within `radius(y)`, and "survived", (B,): correct iterates, 0 .. steps.
+
+        `objective` None is the cross-entropy. The iterates counted are those before each step, the start included.
+        """
+        eps, step_size = self.radius(batch.y)
+        survived = torch.zeros_like(batch.y)
+
+        def count(logits: Tensor, rows: Tensor) -> None:
+            survived[rows] += logits.argmax(1) == batch.y[rows]
+
+        x_adv = pgd(
+            model, batch.x, batch.y, eps=eps, step_size=step_size, steps=self.steps, start=start, objective=objective,
+            random=random, on_step=count,
+        )  # fmt: skip
+        return batch.plus(x_adv=x_adv, survived=survived)
+
+    def ask(self, batch: Batch, role: str, image: str = "x") -> Batch:
+        """Return the batch with the teacher's logits on an image, (B, K), as extra "<role>_<image>"."""
+        source = {"x": batch.x, "x_adv": batch.x_adv, **batch.extra}[image]
+        assert source is not None, "x_adv does not exist before the attack"
+        with torch.no_grad():
+            logits = self.teachers[role](source)
+        return batch.plus(**{f"{role}_{image}": logits.to(batch.x.dtype)})
+
+    def radius(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (B,) radii and step sizes after the remargin rule."""
+        eps = torch.full(y.shape, self.eps * self.eps_factor, device=y.device)
+        step_size = eps * self.step_share
+        rule = self._slots.get("remargin")
+        if rule is not None:
+            eps, step_size = (value.to(eps.dtype) for value in rule.radius(y, eps, step_size))
+        return eps, step_size
+
+    def tempered(self, logits: Tensor, y: Tensor, term: str) -> Tensor:
+        """Return teacher logits, (B, K), divided by the retemper rule's temperature for the loss `term`."""
+        rule = self._slots.get("retemper")
+        return logits if rule is None else logits / rule.temperature(y, term).to(logits.dtype)[:, None]
+
+    def reduce(
+        self, y: Tensor, terms: Mapping[str, tuple[float | Tensor, Tensor]], logits: Mapping[str, Tensor]
+    ) -> StepLoss:
+        """Return the sum over `terms` {name: (coefficient, (B,))} of coefficient * mean(class weight * term).
+
+        A coefficient may be a tensor, () or with one value per row, (B,): it is then part of the mean, and not of the
+        raw term. The reweight rule weighs the terms "natural" and "robust"; others (a regulariser) are not weighed.
+        """
+        seen = {name: value.detach() for name, value in logits.items()}
+        rule = self._slots.get("reweight")
+        total = torch.zeros((), device=y.device)
+        for name, (coefficient, term) in terms.items():
+            weighed = term
+            if rule is not None and name in ("natural", "robust"):
+                weighed = rule.weight(y, name, seen).to(term.dtype) * term
+            if isinstance(coefficient, Tensor):
+                total = total + (coefficient.to(term.dtype) * weighed).mean()
+            else:
+                total = total + coefficient * weighed.mean()
+        return StepLoss(total, {name: term.detach() for name, (_, term) in terms.items()}, seen)
+
+    def hyper(self) -> dict[str, object]:
+        """Return every hyper-parameter with its value; those of rules as "rule.name"."""
+        of_rules = {f"{rule.name}.{k}": v for rule in self._each_rule() for k, v in rule.hyper().items()}
+        return get_hyper(self, Method) | of_rules
+
+    def class_state(self) -> dict[str, Tensor]:
+        """Return every (K,) buffer that is no meter, "rule.buffer" for those of rules: what the log records."""
+        buffers = {k.removeprefix("rules."): v for k, v in self.named_buffers() if v.shape == (self.num_classes,)}
+        return {k: v for k, v in buffers.items() if not k.endswith((".total", ".count"))}
+
+    def filled_slots(self) -> dict[str, str]:
+        """Return {slot: name of its rule}."""
+        return {slot: rule.name for slot, rule in self._slots.items()}
+
+    def _rule(self, name: str) -> ClassRule:
+        rule = self.rules[name]
+        assert isinstance(rule, ClassRule)
+        return rule
+
+    def _each_rule(self) -> list[ClassRule]:
+        return [self._rule(name) for name in self.rules]
+
+    @classmethod
+    def check_roles(cls, teachers: Collection[str]) -> None:
+        """Check that a teacher is given for each role, and no other.
+
+        Raises:
+            BadInput: a teacher is missing or too many.
+        """
+        if set(teachers) == set(cls.roles):
+            return
+        has = f"a teacher as {' and as '.join(cls.roles)}" if cls.roles else "no teacher"
+        got = ", ".join(teachers) or "none"
+        example = " ".join(f"--teacher {role}=CHECKPOINT" for role in cls.roles)
+        hint = f"give {example}." if cls.roles else "leave --teacher out."
+        raise BadInput(f"method {cls.name!r} takes {has}, but was given {got}; {hint}")
+
+    def _adopt(self, teachers: Mapping[str, Teacher | nn.Module]) -> dict[str, Teacher]:
+        self.check_roles(teachers)
+        return {role: t if isinstance(t, Teacher) else Teacher(t) for role, t in teachers.items()}
+
+    def _split(
+        self, hyper: Mapping[str, object], rules: Mapping[str, type[ClassRule]]
+    ) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
+        """Sort hyper-parameters into the method's own and those of each rule."""
+        mine = set(hyper_types(type(self), Method))
+        theirs = {name: set(hyper_types(rule, ClassRule)) for name, rule in rules.items()}
+        own: dict[str, object] = {}
+        of_rule: dict[str, dict[str, object]] = {name: {} for name in rules}
+        for key, value in hyper.items():
+            rule, dot, name = key.rpartition(".")
+            owners = [rule] if dot else [r for r, names in theirs.items() if name in names]
+            if not dot and name in mine:
+                own[name] = value
+            elif len(owners) == 1 and name in theirs.get(owners[0], ()):
+                of_rule[owners[0]][name] = value
+            elif len(owners) > 1:
+                choices = " or ".join(f"{r}.{name}" for r in owners)
+                raise BadInput(f"hyper-parameter {name!r} belongs to several class rules; write {choices}.")
+            else:
+                known = mine | {f"{r}.{n}" for r, names in theirs.items() for n in names}
+                plain = {n for names in theirs.values() for n in names}
+                raise unknown(f"hyper-parameter of {self.name}", key, known | plain)
+        return own, of_rule

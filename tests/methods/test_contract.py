@@ -1,0 +1,164 @@
+"""What every method of the registry promises, and every composition with a class rule."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from fairbench.methods import CLASS_RULES, METHODS
+from fairbench.methods.base import EpochState
+from fairbench.methods.class_rule import SLOTS
+from fairbench.methods.crafting import crafting
+
+
+def compositions():
+    """Every method, plain and with every rule in every slot that it fits."""
+    for name, cls in METHODS.items():
+        yield pytest.param(name, {}, id=name)
+        for slot in SLOTS:
+            for rule_name, rule in CLASS_RULES.items():
+                needs = {"remargin": {"robust"}, "retemper": {"teacher"}}.get(slot, set()) | set(rule.needs)
+                if rule.fills(slot) and needs <= set(cls.gives) and getattr(cls, slot) is not rule:
+                    yield pytest.param(name, {slot: rule}, id=f"{name}+{slot}-{rule_name}")
+
+
+pytestmark = pytest.mark.parametrize(("name", "slots"), list(compositions()))
+
+
+def state_of(module):
+    return copy.deepcopy(module.state_dict())
+
+
+def same(before, after):
+    return before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
+
+
+def epoch_state(method, epoch=0):
+    from fairbench.outcomes import Outcomes
+
+    rows = {"index": range(8), "label": [0, 1, 2, 3] * 2}
+    wrong = [0, 1, 2, 0] * 2
+    tables = [Outcomes.of_columns("natural", **rows, prediction=rows["label"], loss=[0.1] * 8)]
+    tables += [Outcomes.of_columns(name, **rows, prediction=wrong) for name in sorted(method.validation_attacks())]
+    return EpochState(epoch, 10, 1.0, Outcomes.concat(tables))
+
+
+def one_step(tiny, method, network, batch, epoch=0):
+    with crafting(network, method.attack_mode):
+        batch = method.attack(network, batch, tiny.random(batch, epoch))
+    network.train()
+    return batch, method.loss(network, batch)
+
+
+def test_attack_and_loss_change_no_state(tiny, name, slots):
+    method, network, batch = tiny.method(name, slots=slots), tiny.network().train(), tiny.batch()
+    method.begin_epoch(epoch_state(method))
+    before, generator, norms = state_of(method), torch.get_rng_state(), state_of(network)
+    with crafting(network, method.attack_mode):
+        attacked = method.attack(network, batch, tiny.random(batch))
+    assert network.training
+    assert same(norms, state_of(network)), "the attack moved batch norm's statistics"
+    first = method.loss(network, attacked)
+    second = method.loss(network, attacked)
+    assert torch.equal(first.total, second.total)
+    assert same(before, state_of(method))
+    assert torch.equal(generator, torch.get_rng_state())
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
+
+
+def test_nothing_carries_a_graph_but_the_total(tiny, name, slots):
+    method = tiny.method(name, slots=slots)
+    batch, step = one_step(tiny, method, tiny.network(), tiny.batch())
+    assert step.total.requires_grad
+    assert step.total.ndim == 0
+    assert not any(v.requires_grad for v in [*batch.extra.values(), *step.terms.values(), *step.logits.values()])
+    assert all(v.shape[0] == len(batch) for v in [*batch.extra.values(), *step.terms.values(), *step.logits.values()])
+    assert set(step.logits) <= {"natural", "robust"}
+    assert {"natural", "robust"} & set(type(method).gives) <= set(step.terms)
+
+
+def test_gradients_reach_the_student_only(tiny, name, slots):
+    method, network = tiny.method(name, slots=slots), tiny.network()
+    _, step = one_step(tiny, method, network, tiny.batch())
+    step.total.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    assert any(p.grad.abs().sum() > 0 for p in network.parameters())
+    for teacher in method.teachers.values():
+        assert all(p.grad is None for p in teacher.model.parameters())
+
+
+def test_loss_equals_its_terms_where_no_class_is_weighed(tiny, name, slots):
+    method = tiny.method(name, slots=slots)
+    _, step = one_step(tiny, method, tiny.network(), tiny.batch())
+    assert step.total.isfinite()
+    assert all(term.isfinite().all() for term in step.terms.values())
+
+
+@pytest.mark.parametrize("y", [[0, 1, 0, 1, 0, 1], [0] * 6 + [3], [2, 2]], ids=["absent", "unbalanced", "one class"])
+def test_absent_and_rare_classes(tiny, name, slots, y):
+    method, network = tiny.method(name, slots=slots), tiny.network()
+    for epoch in range(3):
+        method.begin_epoch(epoch_state(method, epoch))
+        batch, step = one_step(tiny, method, network, tiny.batch(y), epoch)
+        assert step.total.isfinite()
+        method.observe(batch, step)
+    method.begin_epoch(epoch_state(method, 3))
+    assert all(v.isfinite().all() for v in method.class_state().values())
+
+
+def test_state_survives_a_state_dict_in_the_middle_of_an_epoch(tiny, name, slots):
+    def steps(method, network, batches):
+        for batch in batches:
+            attacked, step = one_step(tiny, method, network, batch, 1)
+            method.observe(attacked, step)
+
+    batches = [tiny.batch(seed=seed) for seed in range(4)]
+    whole, network = tiny.method(name, slots=slots), tiny.network()
+    whole.begin_epoch(epoch_state(whole, 0))
+    steps(whole, network, batches[:2])
+    whole.begin_epoch(epoch_state(whole, 1))
+    steps(whole, network, batches[2:3])
+    resumed, resumed_network = tiny.method(name, slots=slots), copy.deepcopy(network)
+    resumed.load_state_dict(state_of(whole))
+    for method, student in ((whole, network), (resumed, resumed_network)):
+        steps(method, student, batches[3:])
+        method.begin_epoch(epoch_state(method, 2))
+    assert same(state_of(whole), state_of(resumed))
+
+
+def test_class_state_is_one_number_per_class(tiny, name, slots):
+    state = tiny.method(name, slots=slots).class_state()
+    assert all(v.shape == (tiny.num_classes,) for v in state.values())
+
+
+def test_has_a_card_and_small_file(tiny, name, slots):
+    module = importlib.import_module(METHODS[name].__module__)
+    for entry in ("Paper", "Official", "Published", "Measured", "Differs"):
+        assert f"\n{entry}  " in (module.__doc__ or "")
+    assert len(inspect.getsource(module).splitlines()) <= 150
+
+
+def test_float64_runs_in_float64(tiny, name, slots):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        method, network, batch = tiny.method(name, slots=slots), tiny.network(), tiny.batch()
+        batch, step = one_step(tiny, method, network, batch)
+    finally:
+        torch.set_default_dtype(before)
+    assert step.total.dtype == torch.float64
+    assert all(v.dtype == torch.float64 for v in step.terms.values())
+
+
+def test_loss_is_a_mean_over_rows(tiny, name, slots):
+    """Two processes with 2 and 6 rows: the weighted sum of their losses is the loss of the whole batch."""
+    method, network, batch = tiny.method(name, slots=slots), tiny.network(batch_norm=False), tiny.batch()
+    with crafting(network, method.attack_mode):
+        batch = method.attack(network, batch, tiny.random(batch))
+    parts = [method.loss(network, batch.at(torch.arange(8)[rows])).total for rows in (slice(0, 2), slice(2, 8))]
+    assert_close(0.25 * parts[0] + 0.75 * parts[1], method.loss(network, batch).total)

@@ -1,0 +1,103 @@
+"""fairbench compare RUN_A RUN_B: what changed, class by class, on the same images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from fairbench.metrics.compare import AttackComparison, Comparison
+    from fairbench.metrics.paired import Difference
+    from fairbench.reporting.table import Table
+
+#: Wide enough that nothing is wrapped where no terminal gives a width (a pipe, a file).
+_UNLIMITED = 10_000
+
+
+@click.command()
+@click.argument("run_a", type=click.Path(path_type=Path))
+@click.argument("run_b", type=click.Path(path_type=Path))
+def command(run_a: Path, run_b: Path) -> None:
+    """Compare RUN_B with RUN_A (folders that 'fairbench eval' wrote) on their common attacks.
+
+    One sentence says what these images decide and what they do not. Then, for each attack: how many images of each
+    class B lost and gained, exact McNemar p-values (Holm: corrected for the number of classes; * below 0.05), and how
+    the average, the worst class and the spread changed, with 95 % intervals. Exits with 2 where samples, threat,
+    attacks or protocol differ.
+    """
+    import shutil
+    import sys
+
+    from fairbench.metrics.compare import compare_runs
+    from fairbench.reporting.table_formats import plain, to_text
+    from fairbench.runs import read_run
+
+    found = compare_runs(read_run(run_a), read_run(run_b))
+    live = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if live else _UNLIMITED
+    click.echo(click.wrap_text(plain(found.sentence), width) if live else plain(found.sentence))
+    click.echo(f"\nA = {plain(str(run_a))}\nB = {plain(str(run_b))}")
+    for attack in found.attacks:
+        for table in (_classes(found, attack), _changes(attack)):
+            click.echo("\n" + to_text(table, width), nl=False)
+
+
+def _classes(found: Comparison, attack: AttackComparison) -> Table:
+    from fairbench.reporting.table import Cell, Column, Table, percent
+
+    heads = ("n", "A %", "B %", "B - A", "lost", "gained", "p", "p (Holm)")
+    pairs = attack.pairs
+    rows = tuple(
+        (
+            Cell(found.class_names[c]),
+            Cell(str(pairs.count[c])),
+            *((Cell(""),) * 7 if not pairs.count[c] else (
+                Cell(percent(pairs.before[c])), Cell(percent(pairs.after[c])),
+                Cell(f"{100 * (pairs.after[c] - pairs.before[c]):+.1f}"),
+                Cell(str(pairs.lost[c])), Cell(str(pairs.gained[c])), Cell(_p(attack.p[c])), Cell(_p(attack.p_holm[c])),
+            )),
+        )
+        for c in range(len(found.class_names))
+    )  # fmt: skip
+    columns = (Column("class", text=True), *(Column(head) for head in heads))
+    return Table(f"classes-{attack.attack}", f"{attack.attack}: each class", columns, rows)
+
+
+def _changes(attack: AttackComparison) -> Table:
+    from fairbench.metrics.classwise import normalized_std, std, worst_class_accuracy
+    from fairbench.reporting.table import Cell, Column, Table
+
+    pairs = attack.pairs
+    total = pairs.count.sum()
+    before, after = (pairs.both + pairs.lost).sum() / total, (pairs.both + pairs.gained).sum() / total
+    lines: list[tuple[str, float, float, Difference]] = [("average %", before, after, attack.average)]
+    for name, metric, change in (
+        ("worst class %", worst_class_accuracy, attack.worst_class),
+        ("std, points", std, attack.std),
+        ("std / mean (NSD), %", normalized_std, attack.normalized_std),
+    ):
+        lines.append((name, metric(pairs.before), metric(pairs.after), change))
+    rows = tuple(
+        (
+            Cell(name), Cell(_number(a)), Cell(_number(b)), Cell(_number(change.value, "+.1f")),
+            Cell(f"{_number(change.low, '+.1f')} to {_number(change.high, '+.1f')}"),
+            Cell("decided" if change.decided else "not decided", ),
+        )
+        for name, a, b, change in lines
+    )  # fmt: skip
+    columns = (
+        Column("", text=True), Column("A"), Column("B"), Column("B - A"), Column("95 % interval"),
+        Column("sign", text=True),
+    )  # fmt: skip
+    return Table(f"changes-{attack.attack}", f"{attack.attack}: over all classes", columns, rows)
+
+
+def _p(value: float) -> str:
+    mark = "*" if value < 0.05 else ""
+    return f"{value:.3f}{mark}" if value >= 0.001 else "<0.001*"
+
+
+def _number(value: float, form: str = ".1f") -> str:
+    return "-" if value != value else f"{100 * value:{form}}"

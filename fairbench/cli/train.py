@@ -1,0 +1,150 @@
+"""`fairbench train`: a model trained with a named method; the same command continues or finds what it made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from fairbench.training.request import Request
+
+_SLOTS: tuple[Literal["reweight", "remargin", "retemper"], ...] = ("reweight", "remargin", "retemper")
+
+
+def _pairs(option: str, values: tuple[str, ...]) -> dict[str, str]:
+    """Read NAME=VALUE options."""
+    pairs: dict[str, str] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name or not value:
+            raise click.UsageError(f"{option} takes NAME=VALUE, but is {text[:60]!r}.")
+        if name in pairs:
+            raise click.UsageError(f"{option} gives {name[:60]!r} twice.")
+        pairs[name] = value
+    return pairs
+
+
+def _teachers(values: tuple[str, ...]) -> dict[str, str]:
+    """Read [ROLE=]CHECKPOINT options; a path may hold '=', a role is a plain word."""
+    teachers: dict[str, str] = {}
+    for text in values:
+        role, equals, path = text.partition("=")
+        if not equals or not role.isidentifier():
+            role, path = "", text
+        if not path:
+            raise click.UsageError(f"--teacher takes [ROLE=]CHECKPOINT, but is {text[:60]!r}.")
+        if role in teachers:
+            raise click.UsageError(f"--teacher is given twice for the {role or 'only'} role; name the roles.")
+        teachers[role] = path
+    return teachers
+
+
+def _average(text: str | None) -> tuple[str, float | str] | None:
+    """Read UNIT:DECAY, "epoch:0.85" or "step:uniform"."""
+    if text is None:
+        return None
+    from fairbench.threat import parse_number
+
+    unit, _, decay = text.partition(":")
+    if unit not in ("epoch", "step") or not decay:
+        raise click.UsageError(f"--average takes epoch:DECAY, step:DECAY or epoch:uniform, but is {text[:60]!r}.")
+    if decay == "uniform":
+        return unit, decay
+    value = parse_number(decay, what="the decay of --average")
+    if not value < 1:
+        raise click.UsageError(f"the decay of --average must lie in [0, 1), but is {decay[:60]}.")
+    return unit, value
+
+
+@click.command(name="train")
+@click.option("--dataset", required=True, metavar="D", help="A name of 'fairbench list datasets'.")
+@click.option("--method", required=True, metavar="M", help="A name of 'fairbench list methods'.")
+@click.option("--model", metavar="NAME", help="Architecture; default: the data set's.")
+@click.option("--normalize", metavar="HOW", help="none, a known name or MEAN/STD, inside the network; default none.")
+@click.option("--teacher", "teachers", multiple=True, metavar="[ROLE=]CKPT", help="A teacher's checkpoint; repeatable.")
+@click.option("-p", "hyper", multiple=True, metavar="NAME=VALUE", help="A hyper-parameter of the method; repeatable.")
+@click.option("--recipe", default="default", show_default=True, metavar="NAME", help="A named recipe.")
+@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Passes over the training images.")
+@click.option("--batch-size", type=click.IntRange(2), metavar="N", help="Images per step, over all processes.")
+@click.option("--lr", metavar="X", help="Initial learning rate.")
+@click.option("--reweight", metavar="RULE", help="A class rule that weighs losses.")
+@click.option("--remargin", metavar="RULE", help="A class rule that sets radii.")
+@click.option("--retemper", metavar="RULE", help="A class rule that tempers the teacher's labels.")
+@click.option("--average", metavar="UNIT:DECAY", help="Average of weights: epoch:0.85, step:0.999, epoch:uniform.")
+@click.option("--awp", metavar="GAMMA", help="Adversarial weight perturbation.")
+@click.option("--init", metavar="CKPT", help="A checkpoint to start from.")
+@click.option(
+    "--select", metavar="RULE", help="last, best-average, best-worst-class or best-sum, on validation images."
+)
+@click.option("--samples-per-class", type=click.IntRange(1), metavar="N", help="Train on the first N of each class.")
+@click.option("--eps", metavar="R", help="Linf radius, such as 8/255; default: the data set's.")
+@click.option("--precision", type=click.Choice(["float32", "bf16"]), help="Of the network while training.")
+@click.option("--compile", "compiled", is_flag=True, help="Use torch.compile while training.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Of everything random.")
+@click.option("--device", default="cpu", show_default=True, metavar="D", help="cpu, cuda or cuda:N.")
+@click.option("--data-dir", metavar="DIR", help="Where data sets lie; default: FAIRBENCH_DATA.")
+@click.option("--out", metavar="DIR", help="Folder of the checkpoint; default: runs/<name>-<hash of the settings>.")
+@click.option("--name", metavar="NAME", help="Name of the files; default: <data set>-<method>.")
+def command(**given: Any) -> None:
+    """Train a model with a method.
+
+    The last line printed is the checkpoint's path. After an interruption the same command goes on where it stopped;
+    after the end it prints the path again.
+    """
+    for option, value in given.items():
+        if value == "":
+            raise click.UsageError(f"--{option.replace('_', '-')} must not be empty.")
+    from fairbench import distributed
+    from fairbench.progress import Bars, Silent
+    from fairbench.training.processes import joined
+    from fairbench.training.train import train
+    from fairbench.whole_file import writable_folder
+
+    request = _request(given)
+    out = writable_folder(Path(given["out"])) if given["out"] is not None else None
+    with joined(given["device"]) as device:
+        request = replace(request, device=device)
+        if not distributed.is_main():
+            train(request, out=out, name=given["name"], progress=Silent())
+            return
+        with Bars() as bars:
+            checkpoint = train(request, out=out, name=given["name"], progress=bars)
+        click.echo(checkpoint)
+
+
+def _request(given: dict[str, Any]) -> Request:
+    """Return what the options ask for."""
+    from fairbench.threat import parse_number
+    from fairbench.training.request import Request
+
+    def number(option: str) -> float | None:
+        return None if given[option] is None else parse_number(given[option], what=f"--{option}")
+
+    return Request(
+        dataset=given["dataset"],
+        method=given["method"],
+        model=given["model"],
+        normalize=given["normalize"],
+        teachers=_teachers(given["teachers"]),
+        hyper=_pairs("-p", given["hyper"]),
+        slots={slot: given[slot] for slot in _SLOTS if given[slot] is not None},
+        recipe=given["recipe"],
+        changes={
+            "epochs": given["epochs"],
+            "batch_size": given["batch_size"],
+            "lr": number("lr"),
+            "average": _average(given["average"]),
+            "awp": number("awp"),
+            "select": given["select"],
+            "precision": given["precision"],
+            "compile": given["compiled"] or None,
+        },
+        init=given["init"],
+        eps=given["eps"],
+        samples_per_class=given["samples_per_class"],
+        seed=given["seed"],
+        data_dir=given["data_dir"],
+    )

@@ -1,0 +1,180 @@
+"""What a report says, in the order it says it; how it looks is the template's business."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fairbench.provenance import fairbench_version
+from fairbench.reporting.figures import Plot, class_plot, run_plots, set_plots, training_plots
+from fairbench.reporting.table import Table
+from fairbench.reporting.tables import papers_table, parts_table, summary_table
+from fairbench.reporting.tables_records import flags, flags_table, provenance_tables, samples_table
+from fairbench.reporting.view import RunView, SampleSet, by_model
+from fairbench.reporting.words import (
+    BigNumber,
+    listed,
+    meaning,
+    run_line,
+    run_numbers,
+    set_meaning,
+    set_numbers,
+    set_sentence,
+)
+
+#: The severity of a refusal that a person overrode with --accept.
+ACCEPTED = "accepted"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The runs on one sample set, side by side; `table` is shaped like the papers', `rows` fits a sheet of paper."""
+
+    title: str
+    numbers: tuple[BigNumber, ...]
+    meaning: str
+    sentence: str
+    plots: tuple[Plot, ...]
+    table: Table
+    rows: Table
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One run of a model."""
+
+    anchor: str
+    run: str
+    samples: str
+    threat: str
+    attack: str
+    numbers: tuple[BigNumber, ...]
+    meaning: str
+    classes: Plot
+    plots: tuple[Plot, ...]
+    parts: Table | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model with all its runs; `line` is its first run in one sentence."""
+
+    anchor: str
+    name: str
+    line: str
+    evaluations: tuple[Evaluation, ...]
+    training: tuple[Plot, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report."""
+
+    title: str
+    subtitle: tuple[str, ...]
+    comparisons: tuple[Comparison, ...]
+    models: tuple[Model, ...]
+    flag_count: int
+    severe: tuple[str, ...]
+    flags: Table
+    accepted: tuple[str, ...]
+    samples: Table
+    provenance: tuple[Table, ...]
+    version: str
+
+    @property
+    def plots(self) -> list[Plot]:
+        """Every plot of the page, in order."""
+        found = [plot for comparison in self.comparisons for plot in comparison.plots]
+        for model in self.models:
+            for evaluation in model.evaluations:
+                found += [evaluation.classes, *evaluation.plots]
+            found += model.training
+        return found
+
+    @property
+    def tables(self) -> list[Table]:
+        """Every table of the page, in order, each once."""
+        found = [comparison.table for comparison in self.comparisons]
+        found += [plot.table for plot in self.plots]
+        found += [e.parts for model in self.models for e in model.evaluations if e.parts is not None]
+        found += [self.samples, self.flags, *self.provenance]
+        return list({table.name: table for table in found}.values())
+
+
+def build_page(sets: Sequence[SampleSet]) -> Page:
+    """Return everything a report says about the runs."""
+    models = by_model(sets)
+    views = [view for sample_set in sets for view in sample_set.views]
+    datasets = list(dict.fromkeys(str(view.record["dataset"]["name"]) for view in views))
+    title = (
+        f"{next(iter(models))}: robustness of each class"
+        if len(models) == 1
+        else f"{len(models)} models on {listed(datasets)}: robustness of each class"
+    )
+    comparisons = tuple(_comparison(sample_set) for sample_set in sets) if len(views) > 1 else ()
+    raised = [flag for view in views for flag in flags(view) if flag.get("severity") != ACCEPTED]
+    return Page(
+        title=title,
+        subtitle=tuple(f"{sample_set.samples}; {sample_set.threat}" for sample_set in sets),
+        comparisons=comparisons,
+        models=tuple(_model(name, place, runs) for place, (name, runs) in enumerate(models.items(), start=1)),
+        flag_count=len(raised),
+        severe=tuple(dict.fromkeys(str(flag.get("name")) for flag in raised)),
+        flags=flags_table(sets),
+        accepted=tuple(
+            f"{view.label}: {flag.get('name')} ({flag.get('evidence')})"
+            for view in views
+            for flag in flags(view)
+            if flag.get("severity") == ACCEPTED
+        ),
+        samples=samples_table(sets),
+        provenance=tuple(provenance_tables(sets)),
+        version=fairbench_version(),
+    )
+
+
+def _comparison(sample_set: SampleSet) -> Comparison:
+    attack = sample_set.strongest
+    single = len(sample_set.having(attack)) < 2
+    first = sample_set.having(attack)[0]
+    sentence = meaning(first, attack) if single else set_sentence(sample_set, attack)
+    title = f"{sample_set.samples}; {sample_set.threat}"
+    numbers = run_numbers(first, attack) if single else set_numbers(sample_set, attack)
+    shared = sentence if single else set_meaning(sample_set, attack)
+    return Comparison(
+        title,
+        numbers,
+        shared,
+        sentence,
+        tuple(set_plots(sample_set)),
+        papers_table(sample_set),
+        summary_table([sample_set]),
+    )
+
+
+def _model(name: str, place: int, runs: Sequence[tuple[SampleSet, RunView]]) -> Model:
+    evaluations = tuple(_evaluation(sample_set, view) for sample_set, view in runs)
+    training: list[Plot] = []
+    for _, view in runs:
+        # Every run of a checkpoint carries the same log.
+        training = training or training_plots(view)
+    first = runs[0][1]
+    return Model(f"model{place}", name, run_line(first, first.strongest), evaluations, tuple(training))
+
+
+def _evaluation(sample_set: SampleSet, view: RunView) -> Evaluation:
+    attack = view.strongest
+    cascades = [name for name in view.attacks if view.parts(name)]
+    return Evaluation(
+        anchor=f"run-{view.stem}",
+        run=view.run.name,
+        samples=sample_set.samples,
+        threat=sample_set.threat,
+        attack=attack,
+        numbers=run_numbers(view, attack),
+        meaning=meaning(view, attack),
+        classes=class_plot(view),
+        plots=tuple(run_plots(view)),
+        parts=parts_table(view, cascades[0], view.stem) if cascades else None,
+    )

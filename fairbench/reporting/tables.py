@@ -1,0 +1,179 @@
+"""The tables of a report: comparisons shaped like the papers', classes, confusions, parts of a cascade, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fairbench.outcomes import NATURAL
+from fairbench.reporting.plots_classes import class_order
+from fairbench.reporting.plots_one_run import confusions
+from fairbench.reporting.table import Cell, Column, Table, mark_best, number, percent, percent_cell
+from fairbench.reporting.table_formats import plain
+from fairbench.reporting.view import RunView, SampleSet
+from fairbench.reporting.words import probability
+
+IF_EQUAL_NOTE = (
+    "Worst with its class and 95 % interval; Equal: the worst class that these image counts would show on average if "
+    "all classes were equal; SD: standard deviation over classes, in points; NSD: SD / mean over classes."
+)
+BEST_NOTE = "Bold: best of the column, which is not a test; 'fairbench compare' tests two runs on the same images."
+
+
+def papers_table(sample_set: SampleSet) -> Table:
+    """Return rows = runs, columns = attack x {average, worst, equal, SD, NSD}; accuracies in %, the best marked."""
+    columns = [Column("Model", text=True)]
+    for attack in sample_set.attacks:
+        group = _attack_head(sample_set, attack)
+        columns += [
+            Column("Avg", group, better="higher"), Column("Worst", group, better="higher"), Column("Equal", group),
+            Column("SD", group, better="lower"), Column("NSD", group, better="lower"),
+        ]  # fmt: skip
+    rows = []
+    for view in sample_set.views:
+        row = [Cell(view.label)]
+        for attack in sample_set.attacks:
+            row += _summary(view, attack) if attack in view.attacks else [Cell("")] * 5
+        rows.append(row)
+    notes = (IF_EQUAL_NOTE, *((BEST_NOTE,) if len(rows) > 1 else ()))
+    caption = f"{sample_set.samples}, {sample_set.threat}"
+    return Table(f"{sample_set.key}-comparison", caption, tuple(columns), mark_best(columns, rows), notes)
+
+
+def summary_table(sets: Sequence[SampleSet]) -> Table:
+    """Return one row per run and attack, which fits a terminal; the samples have a column where they differ."""
+    several = len(sets) > 1
+    columns = (
+        Column("model", text=True), *((Column("samples", text=True),) if several else ()), Column("attack", text=True),
+        Column("n"), Column("average %"), Column("worst class %"), Column("if equal %"), Column("is worst with"),
+        Column("SD"), Column("NSD"),
+    )  # fmt: skip
+    rows = []
+    for sample_set in sets:
+        for view in sample_set.views:
+            for attack in view.attacks:
+                sure = probability(view.of(attack)["worst_class"]["probability"])
+                average, worst, equal, std, normalized = _summary(view, attack)
+                head = [Cell(view.label), *([Cell(view.short)] if several else []), Cell(attack)]
+                rows.append((*head, Cell(str(view.count(attack))), average, worst, equal, Cell(sure), std, normalized))
+    first = sets[0]
+    caption = f"Robustness per class, {len(sets)} sets of samples" if several else f"{first.samples}, {first.threat}"
+    return Table("summary", f"{caption}; intervals 95 %", columns, tuple(rows))
+
+
+def classes_table(view: RunView, stem: str) -> Table:
+    """Return rows = classes, the lowest under the strongest attack first; accuracy with Wilson's 95 % interval."""
+    attacks = view.attacks
+    order = class_order(view.of(view.strongest)["class_accuracy"])
+    absent = [c for c in range(len(view.class_names)) if c not in set(order)]
+    columns = [Column("class", text=True), Column("n"), *(Column(f"{attack} %") for attack in attacks)]
+    rows = []
+    for c in [*order, *absent]:
+        count = view.of(view.strongest)["class_count"][c]
+        cells = [percent_cell(view.of(a)["class_accuracy"][c], view.of(a)["class_interval"][c]) for a in attacks]
+        rows.append((Cell(view.class_names[c]), Cell(str(count)), *cells))
+    notes = ["Intervals are Wilson's 95 % for each class by itself."]
+    others = [a for a in attacks if view.of(a)["class_count"] != view.of(view.strongest)["class_count"]]
+    if others:
+        notes.append(f"n counts the images of {view.strongest}; {', '.join(others)} saw others.")
+    return Table(
+        f"{stem}-classes", f"Accuracy per class, {view.label}, {view.short}", tuple(columns), tuple(rows), tuple(notes)
+    )
+
+
+def class_run_table(sample_set: SampleSet, attack: str) -> Table:
+    """Return rows = classes, columns = runs, accuracy in % under one attack."""
+    views = sample_set.having(attack)
+    columns = (Column("class", text=True), *(Column(view.label) for view in views))
+    rows = tuple(
+        (
+            Cell(name),
+            *(percent_cell(v.of(attack)["class_accuracy"][c], v.of(attack)["class_interval"][c]) for v in views),
+        )
+        for c, name in enumerate(views[0].class_names)
+    )
+    caption = f"Accuracy per class in % under {attack}, {sample_set.samples}"
+    return Table(f"{sample_set.key}-class-by-run", caption, columns, rows)
+
+
+def confusion_table(view: RunView, attack: str, stem: str, limit: int = 40) -> Table:
+    """Return the largest confusions under an attack: where a class's samples go."""
+    columns = (Column("true class", text=True), Column("predicted", text=True), Column("images"), Column("share %"))
+    found = confusions(view, attack)
+    rows = tuple(
+        (Cell(view.class_names[c]), Cell(view.class_names[k]), Cell(str(count)), Cell(percent(share)))
+        for c, k, count, share in found[:limit]
+    )
+    notes = (f"The {limit} largest of {len(found)}.",) if len(found) > limit else ()
+    return Table(f"{stem}-confusion", f"Confusions under {attack}, {view.label}, {view.short}", columns, rows, notes)
+
+
+def parts_table(view: RunView, attack: str, stem: str) -> Table:
+    """Return the robust accuracy left after each part of a cascade."""
+    columns = (Column("after", text=True), Column("average %"), Column("worst class %"), Column("worst if equal %"))
+    rows = []
+    for part in view.parts(attack):
+        average, worst, equal, *_ = _summary(view, part)
+        rows.append((Cell(part), average, worst, equal))
+    return Table(
+        f"{stem}-parts", f"{attack} part by part (cumulative), {view.label}, {view.short}", columns, tuple(rows)
+    )
+
+
+def training_table(log: Sequence[Mapping[str, Any]], label: str, stem: str) -> Table:
+    """Return one row per epoch: learning rate, loss, and validation average and worst class."""
+    attacks = list(dict.fromkeys(name for entry in log for name in entry.get("validation") or {}))
+    columns = [Column("epoch"), Column("lr"), Column("loss")]
+    columns += [Column(head, name) for name in attacks for head in ("average %", "worst class %")]
+    rows = []
+    for entry in log:
+        validation = entry.get("validation") or {}
+        row = [
+            Cell(str(entry["epoch"])),
+            Cell(number(entry.get("lr"), 5)),
+            Cell(number((entry.get("loss") or {}).get("total"))),
+        ]
+        for name in attacks:
+            row += [Cell(percent(validation.get(name, {}).get(key))) for key in ("average", "worst_class")]
+        rows.append(tuple(row))
+    return Table(f"{stem}-training", f"Training, {label}", tuple(columns), tuple(rows))
+
+
+def class_state_table(log: Sequence[Mapping[str, Any]], buffers: Sequence[str], view: RunView, stem: str) -> Table:
+    """Return what the method held for each class at the first and at the last logged epoch."""
+    columns = [Column("class", text=True)]
+    pairs = []
+    for name in buffers:
+        rows = [(e["epoch"], e["class_state"][name]) for e in log if (e.get("class_state") or {}).get(name)]
+        pairs += [rows[0], rows[-1]]
+        columns += [Column(f"epoch {epoch}", plain(name).replace("_", " ")) for epoch, _ in (rows[0], rows[-1])]
+    rows_out = tuple(
+        (Cell(class_name), *(Cell(number(values[c])) for _, values in pairs))
+        for c, class_name in enumerate(view.class_names)
+    )
+    return Table(f"{stem}-class-state", f"Per-class values of the method, {view.label}", tuple(columns), rows_out)
+
+
+def _summary(view: RunView, attack: str) -> list[Cell]:
+    """Return average, worst class, worst if equal, SD and NSD of one attack."""
+    metrics = view.of(attack)
+    worst, limits = metrics["worst_class"], metrics["interval"]
+    std = percent_cell(metrics["std"], limits.get("std"))
+    spread = limits.get("normalized_std") or (None, None)
+    normalized = Cell(number(metrics["normalized_std"]))
+    if None not in spread and normalized.text:
+        normalized = Cell(normalized.text, number(spread[0]), number(spread[1]))
+    return [
+        percent_cell(metrics["average"], limits.get("average")),
+        percent_cell(worst["accuracy"], limits.get("worst_class"), remark=view.class_names[worst["index"]]),
+        percent_cell(metrics["if_equal"]["worst_class"]["expected"]),
+        std,
+        normalized,
+    ]
+
+
+def _attack_head(sample_set: SampleSet, attack: str) -> str:
+    """Return the attack's name, with the number of images where it saw other ones than the natural row."""
+    counts = {view.count(attack) for view in sample_set.having(attack)}
+    usual = {view.count(NATURAL) for view in sample_set.views if NATURAL in view.attacks}
+    return attack if counts == usual or not usual else f"{attack} (n = {'/'.join(str(n) for n in sorted(counts))})"

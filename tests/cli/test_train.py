@@ -1,0 +1,194 @@
+"""`fairbench train`: output, exit codes, and one sentence for every mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fairbench.cli import run
+
+SMALL = ["--samples-per-class", "3", "--epochs", "2", "--batch-size", "15"]
+SAT = ["train", "--dataset", "digits", "--method", "sat", "-p", "steps=2", *SMALL]
+
+
+def test_last_line_is_the_checkpoint_and_progress_goes_to_stderr(tmp_path, capsys):
+    assert run([*SAT, "--out", str(tmp_path), "--name", "mine"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{tmp_path / 'mine.pt'}\n"
+    assert 'method: "sat"' in captured.err
+    assert "epoch 2/2" in captured.err
+    assert run([*SAT, "--out", str(tmp_path), "--name", "mine"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{tmp_path / 'mine.pt'}\n"
+    assert "finished already" in captured.err
+
+
+def test_options_reach_the_training(tmp_path, capsys):
+    options = ["--lr", "1/100", "--average", "epoch:0.5", "--awp", "0.005", "--select", "best-sum", "--eps", "0.05"]
+    assert run([*SAT, *options, "-p", "step_share=0.5", "--seed", "3", "--out", str(tmp_path)]) == 0
+    from fairbench.models.checkpoint import read_sidecar
+
+    sidecar = read_sidecar(tmp_path / "digits-sat.pt")
+    recipe = sidecar["recipe"]
+    assert (recipe["lr"], recipe["average"], recipe["awp"], recipe["select"]) == (
+        0.01,
+        ["epoch", 0.5],
+        0.005,
+        "best-sum",
+    )
+    assert sidecar["hyper"] == {"attack_mode": "eval", "steps": 2, "step_share": 0.5}
+    assert (sidecar["eps_text"], sidecar["seed"], sidecar["samples_per_class"]) == ("0.05", 3, 3)
+    assert sidecar["selection"]["deployed"] == "average"
+
+
+def test_a_rule_in_a_slot_and_a_teacher_by_role(tmp_path, capsys):
+    natural = ["train", "--dataset", "digits", "--method", "natural", "--samples-per-class", "10", "--epochs", "6"]
+    assert run([*natural, "--batch-size", "20", "--out", str(tmp_path)]) == 0
+    teacher = tmp_path / "digits-natural.pt"
+    for given in (str(teacher), f"robust={teacher}"):
+        student = ["train", "--dataset", "digits", "--method", "rslad", "--retemper", "absld", "-p", "absld.rate=0.2"]
+        assert run([*student, "-p", "steps=2", "--teacher", given, *SMALL, "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "digits-rslad-retemper-absld.pt")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--method", "trade"], "unknown method 'trade'. Did you mean 'trades'?"),
+        (["--dataset", "digit"], "unknown data set 'digit'. Did you mean 'digits'?"),
+        (["--dataset", ""], "--dataset must not be empty"),
+        (["--out", ""], "--out must not be empty"),
+        (["--eps", "8"], "Did you mean 8/255?"),
+        (["--eps", "-1"], "eps must be a decimal or a fraction"),
+        (["--lr", "fast"], "--lr must be a decimal or a fraction"),
+        (["--epochs", "0"], "not in the range x>=1"),
+        (["--epochs", "many"], "not a valid integer"),
+        (["-p", "steps"], "-p takes NAME=VALUE, but is 'steps'"),
+        (["-p", "beta=1"], "unknown hyper-parameter of sat 'beta'"),
+        (["-p", "attack_mode=test"], "must be one of eval, train, but is 'test'"),
+        (["-p", "step_share=1", "-p", "step_share=2"], "gives 'step_share' twice"),
+        (["--teacher", "robust="], "--teacher takes [ROLE=]CHECKPOINT"),
+        (["--average", "epoch"], "--average takes epoch:DECAY"),
+        (["--average", "epoch:1"], "must lie in [0, 1)"),
+        (["--method", "absld"], "takes a teacher as robust, but was given none; give --teacher robust=CHECKPOINT."),
+        (["--reweight", "absld"], "cannot reweight; it can be given to --retemper"),
+        (["--device", "tpu"], "device must be cpu, cuda or cuda:N"),
+        (["--model", "small"], "unknown model 'small'. Did you mean 'small-cnn'?"),
+        (["--init", "nowhere.pt"], "nowhere.pt does not exist"),
+        (["--name", "a/b"], "--name must be a file name"),
+        (["--lr", "1e30"], "diverged"),
+        (["--unknown", "1"], "No such option"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, options, sentence):
+    arguments = [*SAT, "--out", str(tmp_path / "out"), *options]
+    if "absld" in options:
+        arguments[arguments.index("-p") : arguments.index("-p") + 2] = []
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    last = captured.err.splitlines()[-1]
+    assert sentence in last
+    assert len(last) < 600
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize("place", ["file", "below a file", "not writable"])
+def test_an_unusable_folder_is_found_before_any_work(tmp_path, capsys, monkeypatch, place):
+    (tmp_path / "file").write_text("")
+    out = {"file": tmp_path / "file", "below a file": tmp_path / "file" / "x", "not writable": tmp_path / "locked"}[
+        place
+    ]
+    if place == "not writable":
+        # Root may write anywhere, so the refusal is played.
+        def refuse(*_, **__):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("fairbench.whole_file.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("fairbench.data.load_dataset", None)
+    assert run([*SAT, "--out", str(out)]) == 2
+    assert "cannot be used" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_exit_code_74(tmp_path, capsys, monkeypatch):
+    def full(handle):
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr("fairbench.whole_file.os.fsync", full)
+    assert run([*SAT, "--out", str(tmp_path)]) == 74
+    captured = capsys.readouterr()
+    assert "No space left on device" in captured.err.splitlines()[-1]
+    assert captured.out == ""
+
+
+def test_ctrl_c_is_exit_code_130_and_the_same_command_goes_on(tmp_path, capsys, monkeypatch):
+    from fairbench.progress import Bars
+
+    assert run([*SAT, "--out", str(tmp_path / "whole")]) == 0
+    advance, calls = Bars.advance, []
+
+    def press(self, bar, amount=1):
+        calls.append(bar)
+        if len(calls) == 1:
+            signal.raise_signal(signal.SIGINT)
+        advance(self, bar, amount)
+
+    monkeypatch.setattr(Bars, "advance", press)
+    assert run([*SAT, "--out", str(tmp_path / "stopped")]) == 130
+    assert "the same command goes on where this one stopped" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert run([*SAT, "--out", str(tmp_path / "stopped")]) == 0
+    assert "going on from epoch" in capsys.readouterr().err
+    whole, resumed = (torch.load(tmp_path / f / "digits-sat.pt", weights_only=True) for f in ("whole", "stopped"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_help_names_every_option(capsys):
+    assert run(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    for option in (
+        "--dataset",
+        "--method",
+        "--teacher",
+        "--retemper",
+        "--select",
+        "--samples-per-class",
+        "--seed",
+        "--out",
+    ):
+        assert option in text
+
+
+@pytest.mark.slow
+def test_two_processes_of_torchrun_train_what_one_does(tmp_path, capsys):
+    """100 images in batches of 33: three steps of 17 and 16 rows; the row left over is skipped, by one process, too."""
+    options = ["--dataset", "digits", "--method", "sat", "--samples-per-class", "10", "--epochs", "2", "-p", "steps=2"]
+    command = ["train", *options, "--batch-size", "33", "--lr", "0.01", "--out"]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "fairbench",
+    ]
+    done = subprocess.run([*torchrun, *command, str(tmp_path / "two")], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout == f"{tmp_path / 'two' / 'digits-sat.pt'}\n"
+    assert "2 steps were skipped" in done.stderr
+    assert run([*command, str(tmp_path / "one")]) == 0
+    two, one = (
+        [json.loads(line) for line in (tmp_path / name / "digits-sat.log.jsonl").read_text().splitlines()]
+        for name in ("two", "one")
+    )
+    for a, b in zip(two, one, strict=True):
+        assert a["loss"]["total"] == pytest.approx(b["loss"]["total"], rel=1e-4)
+        assert a["forwards"] == b["forwards"] == 99 * 3

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from fairbench.reporting.figures import training_log
+from fairbench.reporting.table import Cell
+from fairbench.reporting.tables import (
+    class_run_table,
+    class_state_table,
+    classes_table,
+    confusion_table,
+    papers_table,
+    parts_table,
+    summary_table,
+    training_table,
+)
+from fairbench.reporting.tables_records import flags_table, provenance_tables, samples_table
+from fairbench.reporting.view import view_runs
+from fairbench.runs import Run
+
+
+def _texts(cells: tuple[Cell, ...]) -> list[str]:
+    return [f"{cell.text} {cell.remark}".strip() for cell in cells]
+
+
+def test_the_papers_table_by_hand(make_run: Callable[..., Run]) -> None:
+    """Class accuracies .9 and .5 (natural), .6 and .2 (pgd20); for net b .8 and .6, .5 and .3.
+
+    a, natural: average .7, worst .5, SD (.9 - .5) / 2 = .2, NSD .2 / .7 = .286. pgd20: .4, .2, .2, .5.
+    b, natural: .7, .6, .1, .143. pgd20: .4, .3, .1, .25. Averages tie; b's worst class, SD and NSD are best.
+    """
+    a = make_run("a", {"natural": [9, 5], "pgd20": [6, 2]}, 10, model="a")
+    b = make_run("b", {"natural": [8, 6], "pgd20": [5, 3]}, 10, model="b")
+    table = papers_table(view_runs([a, b])[0])
+    assert [(column.group, column.head) for column in table.columns] == [
+        ("", "Model"),
+        *((attack, head) for attack in ("natural", "pgd20") for head in ("Avg", "Worst", "Equal", "SD", "NSD")),
+    ]
+    kept = [0, 1, 2, 4, 5, 6, 7, 9, 10]
+    assert [[_texts(row)[i] for i in kept] for row in table.rows] == [
+        ["a", "70.0", "50.0 automobile", "20.0", "0.286", "40.0", "20.0 automobile", "20.0", "0.500"],
+        ["b", "70.0", "60.0 automobile", "10.0", "0.143", "40.0", "30.0 automobile", "10.0", "0.250"],
+    ]
+    assert [[row[i].best for i in kept] for row in table.rows] == [
+        [False, True, False, False, False, True, False, False, False],
+        [False, True, True, True, True, True, True, True, True],
+    ]
+    assert all(row[i].interval for row in table.rows for i in (1, 2, 6, 7)), (
+        "a worst class never stands without interval"
+    )
+    assert all(row[i].text for row in table.rows for i in (3, 8)), "nor without what equal classes would show"
+    assert table.caption == "toy test: all 20 images (10 per class), Linf, eps 8/255"
+
+
+def test_an_attack_that_only_one_run_saw_leaves_a_gap(make_run: Callable[..., Run]) -> None:
+    a = make_run("a", {"natural": [9, 5], "aa": [6, 2]}, 10, model="a")
+    b = make_run("b", {"natural": [8, 6]}, 10, model="b")
+    table = papers_table(view_runs([a, b])[0])
+    assert _texts(table.rows[1])[6:] == [""] * 5
+    assert not any(cell.best for cell in table.rows[0][6:])
+
+
+def test_rows_from_different_samples_say_so(make_run: Callable[..., Run]) -> None:
+    a = make_run("a", {"natural": [9, 5]}, 10, model="a")
+    few = make_run("few", {"natural": [2, 1]}, 2, model="a", selection="first 2 of each class")
+    table = summary_table(view_runs([a, few]))
+    assert [column.head for column in table.columns[:4]] == ["model", "samples", "attack", "n"]
+    assert [_texts(row)[:4] for row in table.rows] == [
+        ["a", "toy, all", "natural", "20"],
+        ["a", "toy, first 2 of each class", "natural", "4"],
+    ]
+    alone = summary_table(view_runs([a]))
+    assert [column.head for column in alone.columns[:3]] == ["model", "attack", "n"]
+
+
+def test_classes_come_lowest_first_with_absent_ones_last(make_run: Callable[..., Run]) -> None:
+    run = make_run("a", {"natural": [9, 5, 7], "pgd20": [6, 6, 1]}, 10, names=["x", "y", "z", "never"])
+    table = classes_table(view_runs([run])[0].views[0], "a")
+    assert [_texts(row) for row in table.rows] == [
+        ["z", "10", "70.0", "10.0"],
+        ["x", "10", "90.0", "60.0"],
+        ["y", "10", "50.0", "60.0"],
+        ["never", "0", "", ""],
+    ]
+
+
+def test_confusions_by_hand(make_run: Callable[..., Run]) -> None:
+    """Wrong images go to the next class: 8 of 10 birds to airplane, 4 of 10 airplanes to automobile, and so on."""
+    run = make_run("a", {"natural": [10, 10, 10], "pgd20": [6, 9, 2]}, 10)
+    view = view_runs([run])[0].views[0]
+    table = confusion_table(view, "pgd20", "a", limit=2)
+    assert [_texts(row) for row in table.rows] == [
+        ["bird", "airplane", "8", "80.0"],
+        ["airplane", "automobile", "4", "40.0"],
+    ]
+    assert table.notes == ("The 2 largest of 3.",)
+    assert confusion_table(view, "natural", "a").rows == ()
+
+
+def test_class_by_run_and_parts(make_run: Callable[..., Run]) -> None:
+    hits = {"natural": [9, 9], "aa": [4, 2], "aa/apgd-ce": [5, 3], "aa/square": [4, 2]}
+    one = view_runs([make_run("a", hits, 10, model="a"), make_run("b", hits, 10, model="b")])[0]
+    assert [_texts(row) for row in class_run_table(one, "aa").rows] == [
+        ["airplane", "40.0", "40.0"],
+        ["automobile", "20.0", "20.0"],
+    ]
+    assert [_texts(row)[:3] for row in parts_table(one.views[0], "aa", "a").rows] == [
+        ["aa/apgd-ce", "40.0", "30.0 automobile"],
+        ["aa/square", "30.0", "20.0 automobile"],
+    ]
+
+
+def test_which_samples_each_attack_saw(make_run: Callable[..., Run]) -> None:
+    run = make_run("r", {"natural": [9, 5], "pgd20": [6, 2]}, 10, selection="first 10 of each class")
+    rows = samples_table(view_runs([run])).rows
+    assert [_texts(row) for row in rows] == [
+        ["net", "r", "natural", "20", "10", "first 10 of each class", "toy test", "none", ""],
+        ["net", "r", "pgd20", "20", "10", "first 10 of each class", "toy test", "Linf, eps 8/255",
+         "steps=20, step_size=0.00784314"],
+    ]  # fmt: skip
+
+
+def test_flags_name_their_class(make_run: Callable[..., Run]) -> None:
+    flag = {"name": "zero-gradient", "severity": "warning", "class": 1, "evidence": "e", "advice": "a"}
+    run = make_run("r", {"natural": [9, 5]}, 10, flags=[flag, {"name": "x", "class": None}, {"name": "y", "class": 99}])
+    assert [_texts(row)[2:5] for row in flags_table(view_runs([run])).rows] == [
+        ["zero-gradient", "warning", "automobile"],
+        ["x", "", ""],
+        ["y", "", "99"],
+    ]
+
+
+def test_provenance_tells_what_is_shared_from_what_differs(make_run: Callable[..., Run]) -> None:
+    a = make_run("a", {"natural": [9, 5]}, 10, model="a", seconds=1.5)
+    b = make_run("b", {"natural": [9, 5]}, 10, model="b", seconds=2.5, accepted=["range"])
+    shared, by_run = provenance_tables(view_runs([a, b]))
+    told = {row[0].text: row[1].text for row in shared.rows}
+    assert told["data sha256"] == a.record["dataset"]["sha256"]
+    assert told["seeds"] == "attack=0"
+    assert [column.head for column in by_run.columns] == [
+        "run",
+        "model",
+        "model sha256",
+        "checks overridden",
+        "seconds",
+    ]
+    assert [_texts(row) for row in by_run.rows] == [
+        ["a", "a", a.record["model"]["sha256"][:12], "none", "1.5"],
+        ["b", "b", b.record["model"]["sha256"][:12], "range", "2.5"],
+    ]
+    (alone,) = provenance_tables(view_runs([a]))
+    assert {row[0].text: row[1].text for row in alone.rows}["model sha256"] == a.record["model"]["sha256"]
+
+
+def test_training_tables(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    view = view_runs([make_run("a", {"natural": [9, 5]}, 10)])[0].views[0]
+    (tmp_path / "a" / "training.jsonl").write_text(
+        '{"epoch": 0, "lr": 0.1, "loss": {"total": 2.0}, "validation": null, "class_state": {"w": [1, 2]}}\n'
+        '{"epoch": 1, "lr": 0.01, "loss": {"total": 1.5}, "validation": {"pgd20": {"average": 0.5,'
+        ' "worst_class": 0.25}}, "class_state": {"w": [0.5, 2.5]}}\n{"epoch": 2, "lr"'
+    )
+    log = training_log(view)
+    assert [_texts(row) for row in training_table(log, "a", "a").rows] == [
+        ["0", "0.10000", "2.000", "", ""],
+        ["1", "0.01000", "1.500", "50.0", "25.0"],
+    ]
+    assert [_texts(row) for row in class_state_table(log, ["w"], view, "a").rows] == [
+        ["airplane", "1.000", "0.500"],
+        ["automobile", "2.000", "2.500"],
+    ]
+
+
+def test_digits_say_that_their_radius_is_ours(make_run: Callable[..., Run]) -> None:
+    run = make_run("r", {"natural": [9, 5]}, 10)
+    assert samples_table(view_runs([run])).notes == ()
+    digits = replace(run, record={**run.record, "dataset": {**run.record["dataset"], "name": "digits"}})
+    assert "fairbench's own choice" in samples_table(view_runs([digits])).notes[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from importlib import metadata
@@ -65,8 +66,9 @@ def hardware() -> dict[str, str | int]:
 
 
 def command_line() -> str:
-    """Return the command as typed, without the folders of this machine."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """Return the command as typed, without the folder of the program; `python -m fairbench` reads as `fairbench`."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["fairbench" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
 def sha256_file(path: Path) -> str:

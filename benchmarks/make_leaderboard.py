@@ -2,8 +2,9 @@
 
     python benchmarks/make_leaderboard.py
 
-Digits, Linf 0.1, seed 0, one thread. The students' teacher is made in runs/leaderboard and not committed. The runs are what the tests re-evaluate under `fairbench gate --same`; change them
-only together with "Numbers that changed" in CHANGELOG.md.
+Digits, Linf 0.1, seed 0, one thread. The students' teacher is made in runs/leaderboard and not committed. The tests
+re-evaluate these runs under `fairbench gate --same`; change them only together with "Numbers that changed" in
+CHANGELOG.md.
 """
 
 from __future__ import annotations

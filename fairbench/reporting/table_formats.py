@@ -110,12 +110,15 @@ def to_rich(table: Table) -> RichTable:
     from rich.text import Text
 
     shown = RichTable(title=Text(plain(table.caption)), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in table.columns:
+    for place, column in enumerate(table.columns):
         head = plain(f"{column.group}\n" if column.group else "") + ("\n" if column.group else "")
+        words = [word for row in table.rows for word in plain(_full(row[place])).split()]
         shown.add_column(
             Text(head + plain(column.head + _ARROW[column.better])),
             justify="left" if column.text else "right",
             overflow="fold",
+            # A number or an interval is never broken in two; names may be.
+            min_width=None if column.text else max(map(len, words), default=None),
         )
     for row in table.rows:
         shown.add_row(*(Text(plain(_full(cell)), style="bold" if cell.best else "") for cell in row))
@@ -123,12 +126,15 @@ def to_rich(table: Table) -> RichTable:
 
 
 def to_text(table: Table, width: int = 120) -> str:
-    """Return the table as plain text, `width` characters wide, followed by its notes."""
+    """Return the table as plain text, `width` characters wide or as its numbers need, followed by its notes."""
     from rich.console import Console
+    from rich.measure import Measurement
 
     out = io.StringIO()
     console = Console(file=out, width=width, color_system=None, markup=False, highlight=False, force_terminal=False)
-    console.print(to_rich(table))
+    shown = to_rich(table)
+    console.width = max(width, Measurement.get(console, console.options.update(width=10_000), shown).minimum)
+    console.print(shown)
     for note in table.notes:
         console.print(plain(note), soft_wrap=True)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()).strip("\n") + "\n"

@@ -47,8 +47,8 @@ def test_the_leaderboard_is_what_the_runs_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=NAMES)
-def test_fgsm_and_pgd_on_all_digits_give_the_committed_verdicts(checkpoint: Path, tmp_path: Path) -> None:
-    assert same(evaluate(checkpoint, tmp_path / "run", "--attacks", "fgsm,pgd20"), checkpoint.stem) == 0
+def test_the_attacks_on_all_digits_give_the_committed_verdicts(checkpoint: Path, tmp_path: Path) -> None:
+    assert same(evaluate(checkpoint, tmp_path / "run", "--attacks", "fgsm,pgd20,cw30"), checkpoint.stem) == 0
 
 
 @pytest.mark.parametrize("checkpoint", CHECKPOINTS, ids=NAMES)

@@ -1,6 +1,6 @@
 """The command line: one file per command, no arithmetic, errors as one sentence with the exit codes of the design.
 
-0 ok; 1 only from `gate` (regression) and `check` (flagged); 2 usage or bad input, or not comparable; 70 an internal
+0 ok; 1 only from `gate` (regression); 2 usage or bad input, or not comparable; 70 an internal
 error; 74 a write that failed later; 130 interrupted. stdout carries the result, stderr the progress.
 """
 

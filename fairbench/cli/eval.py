@@ -111,7 +111,7 @@ def _evaluate(
     plan = make_plan(samples, settings.pop("attacks"), model_record=record, **settings)
     folder = Path(out) if out is not None else _default_folder(loaded, samples, plan.digest())
     # Only what was said, by a person or a sidecar, is believed without trying the others.
-    unsaid = normalize is None and loaded.sidecar is None and loaded.normalize == "none"
+    unsaid = normalize is None and (loaded.sidecar or {}).get("normalize") is None and loaded.normalize == "none"
     known = DATASETS[samples.name].normalizations if unsaid and samples.name in DATASETS else {}
     run = run_plan(loaded.model, plan, trust, out=folder, progress=progress, normalizations=known, whole_split=whole)
     if distributed.is_main():

@@ -134,7 +134,7 @@ class ImageFolder(Dataset):
         selection: str = "all",
     ) -> None:
         if workers is not None and workers < 1:
-            raise BadInput(f"--workers must be at least 1, but is {workers}.")
+            raise BadInput(f"the number of reading threads (workers) must be at least 1, but is {workers}.")
         self.root, self.files, self.y = root, list(files), np.asarray(y, dtype=np.int64)
         self.class_names, self.name, self.split, self.selection = tuple(class_names), name, split, selection
         self.preprocess, self.workers = preprocess, workers or min(8, os.cpu_count() or 1)
@@ -148,7 +148,8 @@ class ImageFolder(Dataset):
         if image.shape[:2] != self.shape[1:]:
             raise BadInput(
                 f"the images of {self.name} differ in size: {self.files[0]} is {self.shape[2]}x{self.shape[1]}, "
-                f"{self.files[position]} is {image.shape[1]}x{image.shape[0]}; add --resize and --crop."
+                f"{self.files[position]} is {image.shape[1]}x{image.shape[0]}; bring them to one size "
+                "(eval has --resize and --crop)."
             )
         return image
 

@@ -153,7 +153,7 @@ def test_a_truncated_jpeg_is_an_error_not_grey_pixels(tmp_path: Path, write_imag
 def test_sizes_that_differ_name_both_and_the_options(tmp_path: Path, write_image: Write) -> None:
     data = _folder(tmp_path, write_image)
     write_image("cat/3.png", size=(20, 10))
-    with pytest.raises(BadInput, match=r"ant/0\.png is 12x12, cat/3\.png is 20x10; add --resize and --crop"):
+    with pytest.raises(BadInput, match=r"ant/0\.png is 12x12, cat/3\.png is 20x10; bring them to one size"):
         data.pixels([4])
     with pytest.raises(BadInput, match="smaller than --crop 11"):
         load_dataset(f"folder:{tmp_path}", crop=11).pixels([4])
@@ -210,7 +210,7 @@ def test_train_and_test_inside_make_it_trainable(tmp_path: Path, write_image: Wr
 
 def test_workers_must_be_at_least_one(tmp_path: Path, write_image: Write) -> None:
     write_image("a/0.png")
-    with pytest.raises(BadInput, match="--workers"):
+    with pytest.raises(BadInput, match="reading threads"):
         load_dataset(f"folder:{tmp_path}", workers=0)
 
 

@@ -61,7 +61,7 @@ def writable_folder(path: Path) -> Path:
         with tempfile.TemporaryFile(dir=path) as probe:
             probe.write(b"fairbench")
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = "it is a file" if path.is_file() else getattr(error, "strerror", None) or str(error)
         raise BadInput(
             f"the output folder {str(path)[:200]!r} cannot be used: {reason}. Give --out a folder that can be written."
         ) from error

@@ -113,6 +113,8 @@ def meaning(view: RunView, attack: str) -> str:
     name = view.class_names[worst["index"]]
     if average == 0:
         return f"{_begin(attack)} the model classifies none of the {view.count(attack):,} images correctly."
+    if metrics["gap"] == 0:
+        return f"{_begin(attack)} the model is right on {share(average)} of every class: none is lower than another."
     equal = metrics["if_equal"]["worst_class"]
     low, high = equal["range"]
     sentences = [

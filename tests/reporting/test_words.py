@@ -71,6 +71,12 @@ def test_a_broken_model_gets_one_sentence(make_run: Callable[..., Run]) -> None:
     assert meaning(view, "pgd20") == "Under pgd20 the model classifies none of the 20 images correctly."
 
 
+def test_equal_classes_have_no_worst_one(make_run: Callable[..., Run]) -> None:
+    view = view_runs([make_run("r", {"natural": [10, 10], "pgd20": [8, 8]}, 10)])[0].views[0]
+    text = _plain(meaning(view, "pgd20"))
+    assert text == "Under pgd20 the model is right on 80.0 % of every class: none is lower than another."
+
+
 def test_a_lead_is_claimed_only_where_paired_images_decide_it(ten: Callable[..., Run]) -> None:
     close = view_runs([ten("a", "first"), ten("b", "second", better=1)])[0]
     best, _, sure = set_numbers(close, "aa")

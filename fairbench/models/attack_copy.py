@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from fairbench.models.few_channels import FewChannelConv, reads_few_channels
 from fairbench.models.folding import fold_batch_norms
+from fairbench.models.following import Follower, follows_truly
+from fairbench.models.following_plan import make_plan
+from fairbench.models.local_graph import LocalGraph, local_graph
 
 Precision = Literal["float32", "bf16", "float64"]
 
@@ -37,10 +40,16 @@ class AttackCopy(nn.Module):
     """
 
     def __init__(
-        self, network: nn.Module, precision: Precision, memory_format: torch.memory_format, folded: int
+        self,
+        network: nn.Module,
+        precision: Precision,
+        memory_format: torch.memory_format,
+        folded: int,
+        graph: LocalGraph | None,
     ) -> None:
         super().__init__()
         self.network, self.precision, self.memory_format, self.folded = network, precision, memory_format, folded
+        self._graph = graph
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, K) float32 logits of (B, C, H, W) float32 pixels."""
@@ -51,6 +60,13 @@ class AttackCopy(nn.Module):
             logits: Tensor = self.network(x)
         return logits.float()
 
+    def follow(self, x: Tensor, side: int) -> Follower | None:
+        """Return what follows images (n, C, H, W) while squares of a side change; None where it would not pay."""
+        if self._graph is None:
+            return None
+        plan = make_plan(self._graph, len(x), side, x.device)
+        return Follower(self._graph, plan, x) if plan is not None else None
+
 
 def attack_copy(
     model: nn.Module,
@@ -60,6 +76,7 @@ def attack_copy(
     fold: bool = True,
     channels_last: bool | None = None,
     few_channels: bool = True,
+    local: bool = True,
 ) -> AttackCopy:
     """Return a copy of `model` to attack; the model itself is not touched.
 
@@ -70,6 +87,7 @@ def attack_copy(
         fold: fold batch norms where that changes nothing.
         channels_last: the layout; None: where some convolution is wide.
         few_channels: whether convolutions that read up to 4 channels get the faster input gradient (CPU, float32).
+        local: whether the copy can `follow` squares that change (CPU, float32).
     """
     network = copy.deepcopy(model).eval()
     for parameter in network.parameters():
@@ -95,4 +113,9 @@ def attack_copy(
                 layer.to(torch.bfloat16)
     if channels_last:
         network = network.to(memory_format=torch.channels_last)
-    return AttackCopy(network, precision, layout, folded).eval()
+    graph = None
+    if local and precision == "float32" and x.device.type == "cpu":
+        graph = local_graph(network, x)
+        if graph is not None and not follows_truly(graph, network, x):
+            graph = None
+    return AttackCopy(network, precision, layout, folded, graph).eval()

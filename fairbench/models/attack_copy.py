@@ -86,7 +86,7 @@ def attack_copy(
         precision: of the arithmetic.
         fold: fold batch norms where that changes nothing.
         channels_last: the layout; None: where some convolution is wide.
-        few_channels: whether convolutions that read up to 4 channels get the faster input gradient (CPU, float32).
+        few_channels: whether convolutions that read few channels get the faster input gradient (CPU, float32).
         local: whether the copy can `follow` squares that change (CPU, float32).
     """
     network = copy.deepcopy(model).eval()

@@ -133,12 +133,12 @@ def test_the_model_is_not_touched():
     assert not any(layer._forward_hooks or layer._forward_pre_hooks for layer in model.modules())
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (3, 1, 0), (4, 2, 1), (7, 2, 3), (1, 1, 0)])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (3, 1, 0), (4, 2, 1), (7, 2, 3), (1, 2, 0)])
 def test_few_channels(channels, kernel, stride, padding):
     layer = nn.Conv2d(channels, 6, kernel, stride, padding, bias=kernel != 4).eval()
     x = images(3, channels, 11, 8)
-    assert reads_few_channels(layer)
+    assert reads_few_channels(layer) is (channels < 8 or stride == 2)
     fast = FewChannelConv(layer)
     for given in (x, x.contiguous(memory_format=torch.channels_last)):
         leaf, other = given.clone().requires_grad_(), given.clone().requires_grad_()

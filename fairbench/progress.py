@@ -16,6 +16,9 @@ class Progress(Protocol):
     def advance(self, bar: int, amount: float = 1) -> None:
         """Move a bar forward."""
 
+    def glance(self, bar: int, amount: float) -> None:
+        """Show that `amount` beyond what was advanced is under way."""
+
     def finish(self, bar: int) -> None:
         """Close a bar."""
 
@@ -31,6 +34,9 @@ class Silent:
         return 0
 
     def advance(self, bar: int, amount: float = 1) -> None:
+        """Do nothing."""
+
+    def glance(self, bar: int, amount: float) -> None:
         """Do nothing."""
 
     def finish(self, bar: int) -> None:
@@ -50,6 +56,7 @@ class Bars:
         self._console = Console(file=sys.stderr, highlight=False, markup=False)
         self._live = self._console.is_terminal
         self._names: dict[int, str] = {}
+        self._done: dict[int, float] = {}
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -66,18 +73,25 @@ class Bars:
         task = self._progress.add_task(name, total=total)
         self._progress.update(task, completed=done)
         self._names[int(task)] = name
+        self._done[int(task)] = done
         if not self._live:
             self._console.print(f"{name} ...", soft_wrap=True)
         return int(task)
 
     def advance(self, bar: int, amount: float = 1) -> None:
         """Move a bar forward."""
-        self._progress.advance(self._task(bar), amount)
+        self._done[bar] += amount
+        self._progress.update(self._task(bar), completed=self._done[bar])
+
+    def glance(self, bar: int, amount: float) -> None:
+        """Show what is under way."""
+        self._progress.update(self._task(bar), completed=self._done[bar] + amount)
 
     def finish(self, bar: int) -> None:
         """Close a bar."""
         self._progress.remove_task(self._task(bar))
         self._names.pop(bar, None)
+        self._done.pop(bar, None)
 
     def say(self, text: str) -> None:
         """Print one line above the bars."""

@@ -21,7 +21,7 @@ from fairbench.whole_file import write_whole
 
 SCHEMA_VERSION = 1
 #: Raised whenever the same command may give other verdicts (see CHANGELOG, "Numbers that changed").
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 
 
 def to_json(value: object) -> str:

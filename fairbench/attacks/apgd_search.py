@@ -52,17 +52,18 @@ class ApgdSettings:
             return [Stage(0, 1.0, self.steps, last=True)]
         counts = [math.ceil(share * self.steps) for _, share in _L1_STAGES[:-1]]
         counts.append(max(self.steps - sum(counts), 1))
-        return [Stage(k, _L1_STAGES[k][0], counts[k], last=k == 2) for k in range(3)]
+        return [Stage(k, _L1_STAGES[k][0], counts[k], last=k == 2, before=sum(counts[:k])) for k in range(3)]
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of a run: `steps` steps within `factor` times eps."""
+    """A part of a run: `steps` steps within `factor` times eps, after `before` steps of earlier parts."""
 
     number: int
     factor: float
     steps: int
     last: bool
+    before: int = 0
 
 
 @dataclass
@@ -174,7 +175,8 @@ class ApgdSearch:
                     pace.keep(stays)
                     ball, x, target = ball.at(stays), x[stays], target[stays]
             if self.memory is not None:
-                self.memory.offer(lambda: self._marked(turn, stage, state, pace))
+                done = (stage.before + state.step) / self.settings.steps
+                self.memory.offer(lambda: self._marked(turn, stage, state, pace), turn.done(min(done, 1.0)))
 
     def _marked(self, turn: Round, stage: Stage, state: _Ascent, pace: HalvingPace | SparsePace) -> dict[str, Tensor]:
         return {

@@ -28,8 +28,13 @@ class AttackMemory(Protocol):
     def recall(self) -> Saved | None:
         """Return the state to continue from; None: begin."""
 
-    def offer(self, state: Callable[[], Saved]) -> None:
-        """Take note that `state()` could be saved now. Calling `state` waits for the device, so it should be rare."""
+    def offer(self, state: Callable[[], Saved] | None, done: float) -> None:
+        """Take note that `state()` could be saved now; calling it waits for the device, so it should be rare.
+
+        Args:
+            state: what to save; None where the attack cannot be interrupted just now.
+            done: the share of the attack's work that is behind it, as if no sample left, 0 to 1.
+        """
 
 
 class FileMemory:
@@ -46,7 +51,7 @@ class FileMemory:
         """Return what the file holds, on the CPU; None where there is no file."""
         return load_file(self.path) if self.path.exists() else None
 
-    def offer(self, state: Callable[[], Saved]) -> None:
+    def offer(self, state: Callable[[], Saved] | None, done: float) -> None:
         """Write the state if the last one is `seconds` old.
 
         Raises:
@@ -55,7 +60,7 @@ class FileMemory:
         now = time.monotonic()
         if self._last is None:
             self._last = now
-        if now - self._last >= self.seconds:
+        if state is not None and now - self._last >= self.seconds:
             write_whole(self.path, save(dict(state())))
             self._last = time.monotonic()
 

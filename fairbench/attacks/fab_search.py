@@ -134,7 +134,10 @@ class FabSearch:
             state.lead, state.slope = network.after_look(state.x_now)
             state.bad = state.bad | ~torch.isfinite(state.lead)
             if self.memory is not None:
-                self.memory.offer(lambda: {**turn.mark(book), **state.saved("descent"), **forecast.saved("forecast")})
+                self.memory.offer(
+                    lambda: {**turn.mark(book), **state.saved("descent"), **forecast.saved("forecast")},
+                    turn.done(state.step / settings.steps),
+                )
 
 
 def _move(settings: FabSettings, x: Tensor, x_now: Tensor, lead: Tensor, slope: Tensor) -> Tensor:

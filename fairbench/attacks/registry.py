@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from fairbench.attacks import l2, linf
+from fairbench.attacks.autoattack import PARTS, VERSIONS
 from fairbench.attacks.cw import cw
 from fairbench.attacks.fgsm import fgsm
 from fairbench.attacks.kl import kl
@@ -80,6 +81,16 @@ def _one_of(*choices: str) -> Callable[[str, str], str]:
     return read
 
 
+def _parts(text: str, what: str) -> tuple[str, ...]:
+    names = tuple(text.split("+"))
+    for name in names:
+        if name not in PARTS:
+            raise unknown(f"part in {what}:", name, PARTS)
+        if names.count(name) > 1:
+            raise BadInput(f"{what} names {name!r} twice; each part runs once.")
+    return names
+
+
 def _yes_or_no(text: str, what: str) -> bool:
     return _one_of("yes", "no")(text, what) == "yes"
 
@@ -149,8 +160,15 @@ ATTACKS: dict[str, Family] = {
         "KL to the natural prediction", True, {"start": _start("normal"), **_SHARED},
     ),
     "aa": Family(
-        "aa", "AutoAttack standard: apgd-ce, apgd-t, fab-t, square, each on the survivors of the one before", None,
-        "AutoAttack standard", False, norms=("Linf", "L2", "L1"),
+        "aa", "AutoAttack: apgd-ce, apgd-t, fab-t, square, each on the survivors of the one before", None,
+        "AutoAttack", False,
+        {
+            "version": Keyword(_one_of(*VERSIONS), "standard", " | ".join(VERSIONS)),
+            "parts": Keyword(_parts, None, "other parts than the version's, joined by +"),
+            "steps": Keyword(_count, None, "of APGD and FAB; 100 where not given"),
+            "queries": Keyword(_count, None, "of Square; 5000 where not given"),
+        },
+        norms=("Linf", "L2", "L1"),
     ),
 }  # fmt: skip
 

@@ -205,9 +205,13 @@ class _Square:
             state.limit = torch.where(better, _limit(value), state.limit)
             state.bad = state.bad | torch.isnan(value)
             state.query += 1
-            # A follower begins anew with every chunk, and only there would a resumed one have the same bits.
-            if self.memory is not None and (follow is None or state.query % _CHUNK == 0):
-                self.memory.offer(lambda: {**turn.mark(book), **state.saved("walk")})
+            if self.memory is not None:
+                # A follower begins anew with every chunk, and only there would a resumed one have the same bits.
+                whole = follow is None or state.query % _CHUNK == 0
+                self.memory.offer(
+                    (lambda: {**turn.mark(book), **state.saved("walk")}) if whole else None,
+                    turn.done(state.query / self.queries),
+                )
 
     def _draw(self, turn: Round, state: _Walk, chunk: int, proposals: LinfProposals | SpreadProposals) -> _Squares:
         height, width = state.x_best.shape[2:]

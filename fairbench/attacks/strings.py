@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from fairbench.attacks.autoattack import resolved_parts
 from fairbench.attacks.early_stop import stopping
 from fairbench.attacks.registry import ATTACKS, BALLS, PRESETS
 from fairbench.attacks.restarts import keep_best
@@ -19,7 +20,6 @@ from fairbench.sample_random import SampleRandom
 from fairbench.threat import Threat, parse_number
 
 _SHAPE = re.compile(r"([A-Za-z_]\w*?)(\d*)(?:\((.*)\))?", re.ASCII)
-_PART_STEPS = {"apgd-ce": 100, "apgd-t": 100, "fab-t": 100, "square": 5000}
 
 
 class Attack(Protocol):
@@ -56,28 +56,29 @@ class AttackConfig:
     keywords: Mapping[str, Any]
     eps: str | None = None
 
-    def resolved(self, threat: Threat) -> dict[str, Any]:
-        """Return every keyword as it will be used within `threat`, for run.json.
+    def resolved(self, threat: Threat, num_classes: int) -> dict[str, Any]:
+        """Return every keyword as it will be used within `threat` on a data set of `num_classes`, for run.json.
 
         Raises:
             BadInput: the norm or the radius does not fit the attack.
         """
-        self._check(threat)
+        self.check(threat)
         family = ATTACKS[self.family]
         shared = {"family": self.family, "objective": family.objective, "norm": threat.norm, "eps": threat.eps}
         if self.family == "aa":
-            restarts, targets = (5, 5) if threat.norm == "L1" else (1, 9)
-            parts: dict[str, dict[str, int]] = {name: {"steps": steps} for name, steps in _PART_STEPS.items()}
-            parts["apgd-ce"]["restarts"] = restarts
-            # At most as many targets as there are other classes.
-            parts["apgd-t"]["targets"], parts["fab-t"]["targets"] = targets, 9
-            return {**shared, "version": "standard", "parts": parts}
+            parts = resolved_parts(norm=threat.norm, num_classes=num_classes, **self.keywords)
+            return {**shared, "version": self.keywords["version"], "parts": parts}
         steps = 1 if self.family == "fgsm" else self.steps
         size = self.keywords["step_size"]
         default = threat.eps if self.family == "fgsm" else threat.eps / 4
         return {**shared, "steps": steps, **self.keywords, "step_size": default if size is None else size}
 
-    def _check(self, threat: Threat) -> None:
+    def check(self, threat: Threat) -> None:
+        """Check that the attack is defined for the norm and the radius.
+
+        Raises:
+            BadInput: it is not.
+        """
         norms = ATTACKS[self.family].norms
         if threat.norm not in norms or (self.eps is not None and threat.norm != "Linf"):
             known = "Linf" if self.eps is not None else " and ".join(norms)
@@ -212,7 +213,7 @@ def attack_function(config: AttackConfig, threat: Threat) -> Attack:
     Raises:
         BadInput: the norm or radius does not fit, or it is AutoAttack, which only an evaluation can run.
     """
-    config.resolved(threat)
+    config.check(threat)
     function = ATTACKS[config.family].attack
     if function is None:
         raise BadInput(

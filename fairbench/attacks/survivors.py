@@ -22,8 +22,8 @@ class Survivors:
     """The samples that are still robust, and the examples that broke the others.
 
     Attributes:
-        x_adv: (B, C, H, W) examples where one was found, else the natural images.
-        broken: (B,) bool.
+        x_adv: (B, C, H, W) examples where one was found, confirmed or not, else the natural images.
+        broken: (B,) bool, which are confirmed.
     """
 
     def __init__(self, x: Tensor, y: Tensor, success: Success | None) -> None:
@@ -45,6 +45,8 @@ class Survivors:
     def claim(self, rows: Tensor, x_adv: Tensor, claimed: Tensor) -> Tensor:
         """Record the examples that the attack claims, as far as `success` confirms them (waits for the device).
 
+        An example that it does not confirm is kept too, until a better one comes, but its sample stays in the attack.
+
         Args:
             rows: (b,) places in the batch.
             x_adv: (b, C, H, W) examples.
@@ -58,6 +60,7 @@ class Survivors:
         if len(chosen):
             examples, places = x_adv[chosen], rows[chosen]
             if self.success is not None:
+                self.x_adv[places] = examples
                 fooled = self.success(examples, places)
                 chosen, places, examples = chosen[fooled], places[fooled], examples[fooled]
             confirmed[chosen] = True
@@ -97,6 +100,10 @@ class Round:
     def target(self, rows: Tensor) -> Tensor:
         """Return the classes that this run aims at, (b,)."""
         return self.aims[rows, self.number]
+
+    def done(self, share: float) -> float:
+        """Return the share of all runs that is done when `share` of this one is."""
+        return (self.number + share) / self.aims.shape[1]
 
     def mark(self, book: Survivors) -> dict[str, Tensor]:
         """Return what has to survive so that this run is found again."""

@@ -29,7 +29,7 @@ DEFAULT_ATTACKS = "fgsm,pgd20,cw30,aa"
 @click.option("--norm", default="Linf", show_default=True, metavar="Linf|L2|L1")
 @click.option("--eps", metavar="8/255", help="Radius for pixels in [0, 1]. Default: a preset's, else the data set's.")
 @click.option("--samples-per-class", type=click.IntRange(min=1), help="The first N of each class. Default: all.")
-@click.option("--engine", default="reference", show_default=True, metavar="native|reference", help="Of AutoAttack.")
+@click.option("--engine", default="native", show_default=True, metavar="native|reference", help="Of AutoAttack.")
 @click.option("--precision", default="float32", show_default=True, metavar="float32|bf16|float64")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Images per block. Default: fixed per model and data.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all cores; 1 under torchrun.")

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from fairbench import distributed
+from fairbench.attacks.attack_memory import AttackMemory
 from fairbench.data.dataset import Dataset, to_unit
 from fairbench.errors import BadInput, Refused
+from fairbench.evaluation.watched import Watched
 from fairbench.outcomes import Outcomes
 from fairbench.progress import Progress
 
@@ -61,6 +63,9 @@ class Store(Protocol):
     def save(self, unit: str, block: Block, rows: Outcomes) -> None:
         """Keep a finished block's rows."""
 
+    def memory(self, unit: str, block: Block) -> AttackMemory | None:
+        """Return where an attack on a block keeps its state, until the block is saved."""
+
     def halve(self) -> None:
         """Halve the block size for good; blocks of the old size no longer count."""
 
@@ -72,8 +77,23 @@ def _is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-#: From a block's pixels (b, C, H, W), labels, indices and the rows of the unit before to its rows.
-Compute = Callable[[Tensor, Tensor, Tensor, Outcomes | None], Outcomes]
+@dataclass(frozen=True)
+class Work:
+    """A block as a unit sees it.
+
+    Attributes:
+        x: (b, C, H, W) pixels, in ascending order of `index`.
+        y: (b,) labels.
+        index: (b,) the samples' identities.
+        before: the rows of the unit before, where there is one.
+        memory: takes an attack's state now and then, gives it back after an interruption, and shows how far it is.
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    before: Outcomes | None = None
+    memory: AttackMemory | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +101,7 @@ class Unit:
     """One attack, or one part of a cascade; `before` is the unit whose rows it needs."""
 
     name: str
-    compute: Compute
+    compute: Callable[[Work], Outcomes]
     before: str | None = None
 
 
@@ -121,13 +141,13 @@ def _run_unit(
     total = sum(len(block.index) for block in mine)
     bar = progress.start(unit.name, total, total - sum(len(block.index) for block in left))
     for block, pixels in zip(left, dataset.stream([block.positions for block in left]), strict=True):
+        y, index = (torch.from_numpy(values).to(device) for values in (block.y, block.index))
         before = store.load(unit.before, block) if unit.before is not None else None
+        memory = Watched(store.memory(unit.name, block), progress, bar, len(block.index))
         try:
             x = to_unit(pixels, device)
             check_pixels(x, dataset.name)
-            rows = unit.compute(
-                x, torch.from_numpy(block.y).to(device), torch.from_numpy(block.index).to(device), before
-            )
+            rows = unit.compute(Work(x, y, index, before, memory))
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise

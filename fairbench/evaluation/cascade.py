@@ -8,55 +8,66 @@ Shape key: B batch, C H W image.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fairbench.attacks.attack_memory import AttackMemory
+from fairbench.attacks.survivors import Success
+from fairbench.evaluation.blocks import Work
 from fairbench.evaluation.judging import check_example, into_ball, judge
-from fairbench.evaluation.networks import Networks
+from fairbench.losses import margin
 from fairbench.outcomes import NATURAL, Outcomes
 from fairbench.threat import Threat
+
+#: A sample leaves an attack where the judge's margin is below 0 by more than rounding, as a share of its largest logit:
+#: the verdict is made again at the end, in a batch of another size.
+_CLEAR = 1e-5
+
+
+class PartRun(Protocol):
+    """What a part does: it knows the network that it attacks."""
+
+    def __call__(self, x: Tensor, y: Tensor, *, index: Tensor, success: Success, memory: AttackMemory | None) -> Tensor:
+        """Return x_adv of the shape of x, x itself where nothing was found.
+
+        Args:
+            x: (b, C, H, W) pixels of the samples that are left.
+            y: (b,) labels.
+            index: (b,) identities, the key of their noise.
+            success: which examples the judge confirms; their samples need not be attacked any more.
+            memory: takes the attack's state now and then.
+        """
 
 
 @dataclass(frozen=True)
 class Part:
-    """One attack of a cascade.
-
-    Attributes:
-        name: "apgd-ce".
-        run: (model, x, y) -> x_adv of the same shape, x itself where nothing was found.
-        uses_gradients: whether it may run on the faster copy of the model. A black-box attack accepts or rejects
-            proposals by tiny differences of logits, which a copy in bfloat16 swallows: it runs on the judge.
-    """
+    """One attack of a cascade, by its name ("apgd-ce")."""
 
     name: str
-    run: Callable[[nn.Module, Tensor, Tensor], Tensor]
-    uses_gradients: bool = True
+    run: PartRun
 
 
-def part_rows(
-    part: Part, nets: Networks, x: Tensor, y: Tensor, index: Tensor, before: Outcomes, *, attack: str, threat: Threat
-) -> Outcomes:
+def part_rows(part: Part, judging: nn.Module, work: Work, *, attack: str, threat: Threat) -> Outcomes:
     """Return the cumulative verdicts after `part`: one row per sample of the block, named "<attack>/<part>".
 
     Args:
         part: the attack to run.
-        nets: the networks of the evaluation.
-        x: (B, C, H, W) pixels of the block, in ascending order of `index`.
-        y: (B,) labels.
-        index: (B,) the samples' identities.
-        before: the block's natural rows or those after the part before, of the same samples.
+        judging: the network that decides.
+        work: the block, with the natural rows or those after the part before.
         attack: the cascade's name.
         threat: norm and radius.
 
     A sample leaves only when the judge errs on its projected example; else it stays for the parts that follow. Where no
     part has found an example, loss, margin, linf and distance are null, and the prediction is the natural one.
     """
+    x, y, index = work.x, work.y, work.index
+    assert work.before is not None
     name = f"{attack}/{part.name}"
-    frame = before.frame.copy()
+    frame = work.before.frame.copy()
     assert np.array_equal(frame["index"], index.cpu().numpy())
     if set(frame["attack"]) == {NATURAL}:
         frame[["loss", "margin", "linf", "distance"]] = np.nan
@@ -65,15 +76,26 @@ def part_rows(
     if len(survivors):
         rows = torch.from_numpy(survivors).to(x.device)
         x_left, y_left = x[rows], y[rows]
-        x_adv = part.run(nets.gradient if part.uses_gradients else nets.judge, x_left, y_left)
+        success = _confirmed_by(judging, x_left, y_left, threat)
+        x_adv = part.run(x_left, y_left, index=index[rows], success=success, memory=work.memory)
         # Rounding is forgiven and projected away; an example far outside is the attack's bug.
         check_example(x_adv, x_left, attack=name, threat=threat, slack=1e-3)
-        judged = judge(
-            nets.judge, into_ball(x_adv, x_left, threat), x_left, y_left, index[rows], attack=name, threat=threat
-        ).frame
+        x_adv = into_ball(x_adv.contiguous(), x_left, threat)
+        judged = judge(judging, x_adv, x_left, y_left, index[rows], attack=name, threat=threat).frame
         broken = (judged["prediction"] != judged["label"]).to_numpy()
         for column in ("prediction", "loss", "margin", "linf", "distance"):
             values = frame[column].to_numpy().copy()
             values[survivors[broken]] = judged[column].to_numpy()[broken]
             frame[column] = values
     return Outcomes(frame)
+
+
+def _confirmed_by(judging: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Success:
+    def success(x_adv: Tensor, rows: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits = judging(into_ball(x_adv.contiguous(), x[rows], threat))
+        # False for NaN, which is no error of the network but one that the last verdict refuses.
+        wrong: Tensor = margin(logits, y[rows]) < -_CLEAR * logits.abs().amax(1)
+        return wrong
+
+    return success

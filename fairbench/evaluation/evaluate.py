@@ -20,17 +20,11 @@ from fairbench.data.registry import DATASETS, Normalization
 from fairbench.errors import BadInput
 from fairbench.evaluation.block_size import default_block_size
 from fairbench.evaluation.blocks import run_units
+from fairbench.evaluation.natural_accuracy import check_natural
 from fairbench.evaluation.networks import Networks, device_of, exact_arithmetic, frozen, networks
 from fairbench.evaluation.plan import Plan, make_plan, model_sha256
 from fairbench.evaluation.store import FolderStore, MemoryStore, finished_run
-from fairbench.evaluation.trust import (
-    Trust,
-    check_accuracy,
-    check_mode,
-    check_normalization,
-    first_images,
-    preflight,
-)
+from fairbench.evaluation.trust import Trust, check_mode, first_images, preflight
 from fairbench.evaluation.units import attack_units, natural_unit, with_final_verdicts
 from fairbench.metrics.summary import metrics_bytes
 from fairbench.outcomes import Outcomes
@@ -51,7 +45,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int | None = None,
     precision: str = "float32",
-    engine: str = "reference",
+    engine: str = "native",
     device: str | torch.device = "cpu",
     threads: int | None = None,
     accept: Collection[str] = (),
@@ -74,7 +68,7 @@ def evaluate(
         seed: of all noise.
         batch_size: samples per block; None: fixed by the model and the data set.
         precision: "float32"; "bf16" attacks a bfloat16 copy and decides in float32; "float64" computes in float64.
-        engine: of AutoAttack: "reference" (pyautoattack).
+        engine: of AutoAttack: "native", or "reference" (the package pyautoattack).
         device: "cpu", "cuda", "cuda:1".
         threads: of the CPU; None: what PyTorch uses, or what the run in `out` was begun with.
         accept: checks to override, see `fairbench.evaluation.trust.CHECKS`.
@@ -112,7 +106,9 @@ def run_plan(
     normalizations: Mapping[str, Normalization],
     whole_split: Dataset | None = None,
 ) -> Run:
-    """Carry out a plan; `normalizations` are tried on `whole_split` (None: the plan's samples), see `trust`.
+    """Carry out a plan; natural accuracy is checked on `whole_split` (None: the plan's samples).
+
+    `normalizations` are those that the model may be lacking, see `natural_accuracy`.
 
     Raises:
         BadInput: `out` holds another run or cannot be written.
@@ -131,8 +127,7 @@ def run_plan(
     with frozen(model), exact_arithmetic(plan.threads):
         nets = networks(model, plan.precision, plan.device)
         preflight(nets.judge, plan.dataset, trust, plan.device)
-        if normalizations:
-            check_normalization(nets.judge, normalizations, whole_split or plan.dataset, trust, plan.device)
+        check_natural(nets.judge, whole_split or plan.dataset, normalizations, trust, plan.device)
         size = plan.batch_size or default_block_size(model, first_images(plan.dataset, 1, plan.device)[0])
         threads = torch.get_num_threads()
         store: FolderStore | MemoryStore = MemoryStore(size)
@@ -156,13 +151,12 @@ def run_plan(
 
 def _attack(nets: Networks, plan: Plan, trust: Trust, store: FolderStore | MemoryStore, progress: Progress) -> Outcomes:
     natural = natural_unit(nets, plan.threat)
-    num_classes = plan.dataset.num_classes
-    units = attack_units(plan.configs, nets, plan.threat, num_classes=num_classes, seed=plan.seed)
-    for todo in ([natural], [natural, *units]):
-        tables = run_units(todo, dataset=plan.dataset, store=store, device=plan.device, progress=progress)
-        check_mode(nets.judge, trust)
-        if len(todo) == 1:
-            check_accuracy(tables[0], num_classes, trust)
+    units = attack_units(
+        plan.configs, nets, plan.threat, num_classes=plan.dataset.num_classes, seed=plan.seed, engine=plan.engine,
+        example=first_images(plan.dataset, 2, plan.device)[0],
+    )  # fmt: skip
+    tables = run_units([natural, *units], dataset=plan.dataset, store=store, device=plan.device, progress=progress)
+    check_mode(nets.judge, trust)
     return with_final_verdicts(plan.configs, tables)
 
 

@@ -9,14 +9,13 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from fairbench.errors import BadInput, unknown
-
-Precision = Literal["float32", "bf16", "float64"]
+from fairbench.models.attack_copy import Precision
 
 
 class _Autocast(nn.Module):
@@ -46,10 +45,19 @@ class _Float64(nn.Module):
 
 @dataclass(frozen=True)
 class Networks:
-    """`judge` predicts every adversarial example again and decides; `gradient` is what gradient attacks run on."""
+    """The networks of one evaluation.
+
+    Attributes:
+        judge: predicts every adversarial example again and decides.
+        gradient: what gradient attacks run on.
+        original: the model as it was given, of which attacks may make copies.
+        precision: of the attacked copies.
+    """
 
     judge: nn.Module
     gradient: nn.Module
+    original: nn.Module
+    precision: Precision = "float32"
 
     @property
     def judge_if_other(self) -> nn.Module | None:
@@ -70,11 +78,11 @@ def check_precision(precision: str) -> None:
 def networks(model: nn.Module, precision: str, device: torch.device) -> Networks:
     """Return the networks: bf16 attacks a bfloat16 copy and decides in float32; float64 does everything in float64."""
     if precision == "bf16":
-        return Networks(model, _Autocast(model, device).eval())
+        return Networks(model, _Autocast(model, device).eval(), model, "bf16")
     if precision == "float64":
         network = _Float64(model).eval()
-        return Networks(network, network)
-    return Networks(model, model)
+        return Networks(network, network, model, "float64")
+    return Networks(model, model, model)
 
 
 def device_of(text: str | torch.device) -> torch.device:

@@ -15,7 +15,6 @@ from fairbench.data.dataset import Dataset
 from fairbench.data.load import default_threat
 from fairbench.errors import BadInput
 from fairbench.evaluation.networks import check_precision, device_of
-from fairbench.evaluation.reference import check_classes
 from fairbench.evaluation.units import check_engine
 from fairbench.runs import PROTOCOL_VERSION, to_json
 from fairbench.threat import Threat
@@ -38,7 +37,7 @@ class Plan:
 
     def attacks(self) -> dict[str, dict[str, Any]]:
         """Return every keyword of every attack, resolved, by name."""
-        return {config.name: config.resolved(self.threat) for config in self.configs}
+        return {config.name: config.resolved(self.threat, self.dataset.num_classes) for config in self.configs}
 
     def settings(self) -> dict[str, Any]:
         """Return everything that the outcomes depend on: work that was begun with other settings is another run."""
@@ -73,7 +72,7 @@ def make_plan(
     seed: int = 0,
     batch_size: int | None = None,
     precision: str = "float32",
-    engine: str = "reference",
+    engine: str = "native",
     device: str | torch.device = "cpu",
     threads: int | None = None,
     model_record: Mapping[str, Any],
@@ -99,9 +98,9 @@ def make_plan(
     check_engine(engine)
     check_precision(precision)
     for config in configs:
-        config.resolved(threat)
+        config.check(threat)
         if config.family == "aa":
-            check_classes(dataset.num_classes)
+            check_engine(engine, config, dataset.num_classes)
     return Plan(
         dataset, configs, threat, seed, batch_size, precision, engine, device_of(device), threads, model_record
     )  # fmt: skip

@@ -17,43 +17,52 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from fairbench.attacks import AttackConfig, parse_attack
+from fairbench.attacks.attack_memory import AttackMemory
+from fairbench.attacks.autoattack import VERSIONS
+from fairbench.attacks.survivors import Success
 from fairbench.errors import BadInput
 from fairbench.evaluation.cascade import Part
-from fairbench.threat import Norm
+from fairbench.evaluation.networks import Networks
+from fairbench.threat import Norm, Threat
 
-PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
+PARTS = VERSIONS["standard"]
 
 
-def reference_parts(norm: Norm, eps: float, *, num_classes: int, seed: int) -> tuple[Part, ...]:
+def reference_parts(nets: Networks, threat: Threat, *, num_classes: int, seed: int) -> tuple[Part, ...]:
     """Return AutoAttack standard: apgd-ce, apgd-t, fab-t, square.
 
-    Targets are min(9, K - 1) (min(5, K - 1) for apgd-t in L1), since the package's own 9 crash below 10 classes.
-
-    Raises:
-        BadInput: fewer than 4 classes.
+    Targets are min(9, K - 1) (min(5, K - 1) for apgd-t in L1), since the package's own 9 crash below 10 classes. Square
+    runs on the judge: it accepts proposals for tiny differences of logits, which bfloat16 swallows.
     """
-    check_classes(num_classes)
 
     def part(name: str) -> Part:
-        def run(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            with _quietly(), torch.no_grad():
-                return _run(name, model, x, y, norm=norm, eps=eps, num_classes=num_classes, seed=seed)
+        model = nets.judge if name == "square" else nets.gradient
 
-        return Part(name, run, uses_gradients=name != "square")
+        def run(x: Tensor, y: Tensor, *, index: Tensor, success: Success, memory: AttackMemory | None) -> Tensor:
+            with _quietly(), torch.no_grad():
+                return _run(name, model, x, y, norm=threat.norm, eps=threat.eps, num_classes=num_classes, seed=seed)
+
+        return Part(name, run)
 
     return tuple(part(name) for name in PARTS)
 
 
-def check_classes(num_classes: int) -> None:
-    """Refuse too few classes.
+def check_reference(config: AttackConfig, num_classes: int) -> None:
+    """Refuse what the package cannot do.
 
     Raises:
-        BadInput: fewer than 4, for which the package's targeted loss is not defined.
+        BadInput: fewer than 4 classes, for which its targeted loss is not defined, or not the standard version.
     """
     if num_classes < 4:
         raise BadInput(
             "AutoAttack's reference engine needs at least 4 classes (its targeted loss uses the 4th largest logit), "
-            f"but this data set has {num_classes}; leave 'aa' out: --attacks fgsm,pgd20,cw30."
+            f"but this data set has {num_classes}; use --engine native."
+        )
+    if dict(config.keywords) != dict(parse_attack("aa").keywords):
+        raise BadInput(
+            f"AutoAttack's reference engine runs the standard version, but the attack is {config.name[:80]!r}; "
+            "write 'aa', or use --engine native."
         )
 
 

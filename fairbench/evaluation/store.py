@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fairbench import distributed
+from fairbench.attacks.attack_memory import FileMemory
 from fairbench.errors import BadInput
 from fairbench.evaluation.blocks import Block
 from fairbench.outcomes import Outcomes
@@ -42,6 +43,9 @@ class MemoryStore:
     def save(self, unit: str, block: Block, rows: Outcomes) -> None:
         """Keep a finished block's rows."""
         self._rows[unit, block.number] = rows
+
+    def memory(self, unit: str, block: Block) -> None:
+        """Return none: nothing survives the process."""
 
     def halve(self) -> None:
         """Halve the block size and forget what was computed in the old one."""
@@ -91,8 +95,13 @@ class FolderStore:
     def save(self, unit: str, block: Block, rows: Outcomes) -> None:
         """Write a finished block's rows, whole or not at all, and now and then the seconds spent."""
         rows.write(self._path(unit, block))
+        self.memory(unit, block).forget()
         if distributed.is_main() and time.monotonic() - self._clock > 5:
             self.add_seconds()
+
+    def memory(self, unit: str, block: Block) -> FileMemory:
+        """Return where an attack on a block keeps its state: a file beside the block's, gone once it is saved."""
+        return FileMemory(self._path(unit, block).with_suffix(".state.safetensors"))
 
     def add_seconds(self) -> float:
         """Add the time since the last call to what earlier calls spent on this run, and return the sum."""

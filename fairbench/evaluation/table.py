@@ -13,6 +13,7 @@ from fairbench.data.dataset import Dataset
 from fairbench.evaluation.blocks import run_units
 from fairbench.evaluation.networks import Networks, frozen
 from fairbench.evaluation.store import MemoryStore
+from fairbench.evaluation.trust import first_images
 from fairbench.evaluation.units import attack_units, natural_unit, with_final_verdicts
 from fairbench.outcomes import Outcomes
 from fairbench.progress import Silent
@@ -40,6 +41,7 @@ def attack_table(
     seed: int,
     batch_size: int,
     device: torch.device | str = "cpu",
+    engine: str = "native",
 ) -> Outcomes:
     """Return the natural rows and those of every attack; processes share the work, and each gets the whole table.
 
@@ -50,11 +52,15 @@ def attack_table(
         Refused: logits that are not finite, pixels outside [0, 1], or an attack that left the ball.
     """
     configs = parse_attacks(attacks) if attacks else []
-    nets = Networks(model, model)
-    natural = natural_unit(nets, threat)
-    units = [natural, *attack_units(configs, nets, threat, num_classes=dataset.num_classes, seed=seed)]
+    nets = Networks(model, model, model)
+    example = first_images(dataset, 2, torch.device(device))[0]
     with frozen(model), eval_mode(model):
-        tables = run_units(
-            units, dataset=dataset, store=MemoryStore(batch_size), device=torch.device(device), progress=Silent()
-        )
+        units = [
+            natural_unit(nets, threat),
+            *attack_units(
+                configs, nets, threat, num_classes=dataset.num_classes, seed=seed, engine=engine, example=example
+            ),
+        ]
+        store, place = MemoryStore(batch_size), torch.device(device)
+        tables = run_units(units, dataset=dataset, store=store, device=place, progress=Silent())
     return with_final_verdicts(configs, tables)

@@ -5,14 +5,12 @@ Shape key: B batch, K classes, C H W image.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import binom
 from torch import Tensor, nn
 
 from fairbench.attacks.linf import input_gradient
@@ -21,7 +19,6 @@ from fairbench.errors import BadInput, Refused, unknown
 from fairbench.evaluation.blocks import check_pixels
 from fairbench.evaluation.judging import check_logits
 from fairbench.losses import cross_entropy
-from fairbench.outcomes import Outcomes
 
 
 @dataclass(frozen=True)
@@ -206,89 +203,3 @@ def _check_gradient(model: nn.Module, x: Tensor, y: Tensor, trust: Trust) -> Non
             f"no gradient reaches the pixels ({str(error).splitlines()[0][:120]})",
             "take detach, no_grad, inference_mode and non-differentiable steps out of the model's forward",
         )
-
-
-def check_accuracy(natural: Outcomes, num_classes: int, trust: Trust) -> None:
-    """Refuse a natural accuracy that can only mean wrong normalisation or another order of classes.
-
-    That is one below b = min(2/K, 1/K + (1 - 1/K)/10) (less than twice chance, and less than a tenth of the way from
-    chance to perfect), with P(X <= correct) < 0.01 for X ~ Binomial(n, b).
-    """
-    robust = natural.robust("natural")
-    n, correct, chance = len(robust), int(robust.sum()), 1 / num_classes
-    bar = min(2 * chance, chance + (1 - chance) / 10)
-    if num_classes < 2 or binom.cdf(correct, n, bar) >= 0.01:
-        return
-    frame = natural.of("natural")
-    counts = np.zeros((num_classes, num_classes), dtype=np.int64)
-    np.add.at(counts, (frame["label"].to_numpy(), frame["prediction"].to_numpy()), 1)
-    rows, columns = linear_sum_assignment(-counts)
-    reordered = int(counts[rows, columns].sum())
-    order = (
-        f"with the classes in another order it would be {reordered / n:.1%}, so check the class order"
-        if binom.sf(reordered - 1, n, bar) < 1e-6 and reordered > n * (chance + 1) / 4
-        else "check --normalize, the data set and the order of its classes"
-    )
-    trust.refuse(
-        "low-accuracy",
-        f"natural accuracy is {correct / n:.1%} on {n} images of {num_classes} classes, near chance ({chance:.1%})",
-        order,
-    )
-
-
-def check_normalization(
-    model: nn.Module,
-    choices: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]],
-    dataset: Dataset,
-    trust: Trust,
-    device: torch.device,
-    *,
-    batch_size: int = 100,
-) -> None:
-    """Refuse a model without normalisation where a known one raises its natural accuracy.
-
-    By over 2 points on up to 1,000 stratified images, with p < 0.001 in the exact two-sided McNemar test.
-
-    Args:
-        model: takes pixels in [0, 1].
-        choices: (mean, std) per channel, by name.
-        dataset: the whole split, whatever samples will be attacked.
-        trust: raises or flags "normalize".
-        device: where the model is.
-        batch_size: images per forward.
-    """
-    positions = _stratified(dataset, 1000)
-    right: dict[str, list[np.ndarray[Any, np.dtype[np.bool_]]]] = {name: [] for name in ("none", *choices)}
-    pieces = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
-    with torch.no_grad():
-        for piece, pixels in zip(pieces, dataset.stream(pieces), strict=True):
-            x = to_unit(pixels, device)
-            right["none"].append(model(x).argmax(1).cpu().numpy() == dataset.y[piece])
-            for name, (mean, std) in choices.items():
-                shape = (1, -1, 1, 1)
-                z = (x - torch.tensor(mean, device=device).view(shape)) / torch.tensor(std, device=device).view(shape)
-                right[name].append(model(z).argmax(1).cpu().numpy() == dataset.y[piece])
-    verdicts = {name: np.concatenate(parts) for name, parts in right.items()}
-    best = max(verdicts, key=lambda name: (int(verdicts[name].sum()), name == "none"))
-    none = verdicts["none"]
-    gained, lost = int((verdicts[best] & ~none).sum()), int((none & ~verdicts[best]).sum())
-    if best == "none" or gained - lost <= 0.02 * len(none):
-        return
-    if min(1.0, 2 * float(binom.sf(gained - 1, gained + lost, 0.5))) < 0.001:
-        trust.refuse(
-            "normalize",
-            f"natural accuracy on {len(none)} images is {none.mean():.1%} without normalisation, but "
-            f"{verdicts[best].mean():.1%} with that of {best!r}",
-            f"give --normalize {best}, or --normalize none if the network normalises in some other way",
-        )
-
-
-def _stratified(dataset: Dataset, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return up to `count` positions, as equally spread over classes as possible, the lowest indices of each."""
-    order = np.argsort(dataset.index, kind="stable")
-    place = np.empty(len(order), dtype=np.int64)
-    for label in np.unique(dataset.y):
-        rows = order[dataset.y[order] == label]
-        place[rows] = np.arange(len(rows))
-    ranked = np.lexsort((dataset.y, place))[:count]
-    return np.sort(ranked)

@@ -7,40 +7,58 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from fairbench.attacks import AttackConfig, attack_function
-from fairbench.errors import BadInput
-from fairbench.evaluation.blocks import Unit
+from fairbench.errors import unknown
+from fairbench.evaluation.blocks import Unit, Work
 from fairbench.evaluation.cascade import Part, part_rows
 from fairbench.evaluation.judging import judge
+from fairbench.evaluation.native import native_parts
 from fairbench.evaluation.networks import Networks
-from fairbench.evaluation.reference import reference_parts
+from fairbench.evaluation.reference import check_reference, reference_parts
 from fairbench.outcomes import NATURAL, Outcomes
 from fairbench.sample_random import SampleRandom
 from fairbench.threat import Threat
+
+#: What can run AutoAttack: our own parts, or the package `pyautoattack`.
+ENGINES = ("native", "reference")
 
 
 def natural_unit(nets: Networks, threat: Threat) -> Unit:
     """Return the unit of unperturbed images."""
 
-    def compute(x: Tensor, y: Tensor, index: Tensor, before: Outcomes | None) -> Outcomes:
-        return judge(nets.judge, x, x, y, index, attack=NATURAL, threat=threat)
+    def compute(work: Work) -> Outcomes:
+        return judge(nets.judge, work.x, work.x, work.y, work.index, attack=NATURAL, threat=threat)
 
     return Unit(NATURAL, compute)
 
 
 def attack_units(
-    configs: Sequence[AttackConfig], nets: Networks, threat: Threat, *, num_classes: int, seed: int
+    configs: Sequence[AttackConfig],
+    nets: Networks,
+    threat: Threat,
+    *,
+    num_classes: int,
+    seed: int,
+    engine: str,
+    example: Tensor,
 ) -> list[Unit]:
     """Return the units of all attacks, a cascade's parts one after the other.
 
+    `example` (b, C, H, W) are some images, the same in every process.
+
     Raises:
-        BadInput: an attack that the norm, the radius or the number of classes does not allow.
+        BadInput: an attack that the norm, the radius, the number of classes or the engine does not allow.
     """
     units: list[Unit] = []
     for config in configs:
-        config.resolved(threat)
+        config.check(threat)
         if config.family == "aa":
+            check_engine(engine, config, num_classes)
             before = NATURAL
-            for part in reference_parts(threat.norm, threat.eps, num_classes=num_classes, seed=seed):
+            if engine == "native":
+                parts = native_parts(config, nets, threat, num_classes=num_classes, seed=seed, example=example)
+            else:
+                parts = reference_parts(nets, threat, num_classes=num_classes, seed=seed)
+            for part in parts:
                 units.append(_part_unit(config.name, part, before, nets, threat))
                 before = units[-1].name
         else:
@@ -51,8 +69,10 @@ def attack_units(
 def _attack_unit(config: AttackConfig, nets: Networks, threat: Threat, seed: int) -> Unit:
     attack = attack_function(config, threat)
 
-    def compute(x: Tensor, y: Tensor, index: Tensor, before: Outcomes | None) -> Outcomes:
-        random = SampleRandom(seed, config.name, index)
+    def compute(work: Work) -> Outcomes:
+        x, y, index = work.x, work.y, work.index
+        # Not keyed by the attack's name: attacks that differ in a keyword begin at the same point, and T = 1 is PGD.
+        random = SampleRandom(seed, "attack", index)
         x_adv = attack(nets.gradient, x, y, eps=threat.eps, random=random, judge=nets.judge_if_other)
         return judge(nets.judge, x_adv, x, y, index, attack=config.name, threat=threat)
 
@@ -60,9 +80,8 @@ def _attack_unit(config: AttackConfig, nets: Networks, threat: Threat, seed: int
 
 
 def _part_unit(attack: str, part: Part, before: str, nets: Networks, threat: Threat) -> Unit:
-    def compute(x: Tensor, y: Tensor, index: Tensor, previous: Outcomes | None) -> Outcomes:
-        assert previous is not None
-        return part_rows(part, nets, x, y, index, previous, attack=attack, threat=threat)
+    def compute(work: Work) -> Outcomes:
+        return part_rows(part, nets.judge, work, attack=attack, threat=threat)
 
     return Unit(f"{attack}/{part.name}", compute, before)
 
@@ -77,15 +96,13 @@ def with_final_verdicts(configs: Sequence[AttackConfig], tables: Sequence[Outcom
     return Outcomes.concat([*tables, *finals])
 
 
-def check_engine(engine: str) -> None:
-    """Refuse the engine that does not exist yet.
+def check_engine(engine: str, config: AttackConfig | None = None, num_classes: int = 0) -> None:
+    """Refuse an engine that does not exist, or that cannot run the cascade `config` names.
 
     Raises:
-        BadInput: "native", or an unknown name.
+        BadInput: it is unknown, or too narrow.
     """
-    if engine == "native":
-        raise BadInput(
-            "engine 'native' is not there yet; this version runs AutoAttack through pyautoattack: --engine reference."
-        )
-    if engine != "reference":
-        raise BadInput(f"engine must be 'reference', but is {engine[:40]!r}.")
+    if engine not in ENGINES:
+        raise unknown("engine", engine, ENGINES)
+    if engine == "reference" and config is not None:
+        check_reference(config, num_classes)

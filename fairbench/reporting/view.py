@@ -69,7 +69,8 @@ class RunView:
 
     def parts(self, attack: str) -> tuple[str, ...]:
         """Return the cumulative parts of a cascade."""
-        return in_order(parts_of(attack, self.run.outcomes.attacks), self.record.get("attacks", {}).get(attack, {}))
+        ran = (self.record.get("attacks", {}).get(attack) or {}).get("parts", {})
+        return in_order(parts_of(attack, self.run.outcomes.attacks), {f"{attack}/{part}": None for part in ran})
 
     def of(self, attack: str) -> Mapping[str, Any]:
         """Return the metrics of one attack."""

@@ -31,7 +31,7 @@ def test_all_presets_and_no_other():
 def test_preset(name):
     eps, step_size, steps, objective, start, kappa, early_stop = LITERATURE[name]
     config = parse_attack(name)
-    resolved = config.resolved(Threat.parse("Linf", config.eps))
+    resolved = config.resolved(Threat.parse("Linf", config.eps), 10)
     assert resolved["eps"] == pytest.approx(eps, abs=1e-12)
     assert resolved["step_size"] == pytest.approx(step_size, abs=1e-12)
     assert (resolved["steps"], resolved["objective"], resolved["start"]) == (steps, objective, start)

@@ -27,7 +27,7 @@ LINF = Threat.parse("Linf", "8/255")
     ],
 )
 def test_resolved_keywords(text, expected):
-    resolved = parse_attack(text).resolved(LINF)
+    resolved = parse_attack(text).resolved(LINF, 10)
     assert {key: resolved[key] for key in expected} == pytest.approx(expected)
     assert resolved["eps"] == 8 / 255
     assert resolved["norm"] == "Linf"
@@ -38,11 +38,30 @@ def test_the_name_is_the_string_without_spaces():
 
 
 def test_autoattack_says_its_parts():
-    resolved = parse_attack("aa").resolved(LINF)
+    resolved = parse_attack("aa").resolved(LINF, 10)
     assert list(resolved["parts"]) == ["apgd-ce", "apgd-t", "fab-t", "square"]
-    assert resolved["parts"]["square"] == {"steps": 5000}
-    assert resolved["parts"]["apgd-t"] == {"steps": 100, "targets": 9}
-    assert parse_attack("aa").resolved(Threat.parse("L1", "12"))["parts"]["apgd-ce"] == {"steps": 100, "restarts": 5}
+    assert resolved["parts"]["square"] == {"queries": 5000, "restarts": 1}
+    assert resolved["parts"]["apgd-t"] == {"steps": 100, "restarts": 1, "targets": 9, "draws": 1}
+    assert parse_attack("aa").resolved(LINF, 4)["parts"]["fab-t"] == {"steps": 100, "restarts": 1, "targets": 3}
+    sparse = parse_attack("aa").resolved(Threat.parse("L1", "12"), 10)["parts"]
+    assert sparse["apgd-ce"] == {"steps": 100, "restarts": 5, "draws": 1, "staged": True}
+    assert (sparse["apgd-t"]["targets"], sparse["fab-t"]["targets"]) == (5, 9)
+
+
+def test_autoattack_in_other_versions():
+    plus = parse_attack("aa(version=plus)").resolved(LINF, 10)["parts"]
+    assert list(plus) == ["apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"]
+    assert [plus[name]["restarts"] for name in plus] == [5, 5, 5, 1, 1, 1]
+    rand = parse_attack("aa(version=rand)").resolved(LINF, 10)["parts"]
+    assert {name: rand[name]["draws"] for name in rand} == {"apgd-ce": 20, "apgd-dlr": 20}
+    own = parse_attack("aa(parts=square+apgd-ce,queries=50,steps=7)").resolved(LINF, 10)["parts"]
+    assert list(own) == ["square", "apgd-ce"]
+    assert own["square"]["queries"] == 50
+    assert own["apgd-ce"]["steps"] == 7
+    with pytest.raises(BadInput, match="Did you mean 'apgd-ce'"):
+        parse_attack("aa(parts=apgd-c)")
+    with pytest.raises(BadInput, match="twice"):
+        parse_attack("aa(parts=square+square)")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +80,8 @@ def test_autoattack_says_its_parts():
         ("aa2", "takes no number of steps"),
         ("pgd20(step=1)", "Did you mean 'step_size'"),
         ("pgd20(kappa=1)", "unknown keyword of pgd"),
-        ("aa(version=plus)", "unknown keyword of aa"),
+        ("aa(versoin=plus)", "unknown keyword of aa"),
+        ("aa(version=fast)", "unknown value of version"),
         ("pgd20()", "name=value"),
         ("pgd20(restarts)", "name=value"),
         ("pgd20(restarts=)", "name=value"),
@@ -129,16 +149,16 @@ def test_one_radius_per_run():
     with pytest.raises(BadInput, match="two radii"):
         parse_attacks(["pgd20_003", "pgd20_003_031"])
     with pytest.raises(BadInput, match="fixes the radius"):
-        parse_attack("pgd20_003").resolved(Threat.parse("Linf", "4/255"))
+        parse_attack("pgd20_003").check(Threat.parse("Linf", "4/255"))
     with pytest.raises(BadInput, match="Linf"):
-        parse_attack("pgd20_003").resolved(Threat.parse("L2", "0.5"))
-    parse_attack("pgd20_003").resolved(Threat.parse("Linf", str(8 / 255)))
+        parse_attack("pgd20_003").check(Threat.parse("L2", "0.5"))
+    parse_attack("pgd20_003").check(Threat.parse("Linf", str(8 / 255)))
 
 
 def test_norms():
     with pytest.raises(BadInput, match="L1"):
-        parse_attack("pgd20").resolved(Threat.parse("L1", "12"))
-    parse_attack("pgd20").resolved(Threat.parse("L2", "0.5"))
+        parse_attack("pgd20").check(Threat.parse("L1", "12"))
+    parse_attack("pgd20").check(Threat.parse("L2", "0.5"))
 
 
 def test_an_attack_given_twice_is_refused():

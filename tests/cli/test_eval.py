@@ -159,7 +159,7 @@ def test_a_preset_sets_the_radius_and_two_are_refused(checkpoint, capsys):
         (("--dataset", ""), "--dataset is empty"),
         (("--model", "smal-cnn"), "small-cnn"),
         (("--normalize", "cifra10"), "unknown normalisation"),
-        (("--engine", "native"), "engine 'native'"),
+        (("--engine", "natvie"), "Did you mean 'native'"),
         (("--precision", "fp16"), "unknown precision"),
         (("--device", "cuda:77"), "device"),
         (("--samples-per-class", "0"), "samples-per-class"),

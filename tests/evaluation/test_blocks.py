@@ -40,12 +40,12 @@ class Dark(torch.nn.Module):
 
 
 def unit(name="natural", seen=None, limit=10**9, error=torch.OutOfMemoryError):
-    def compute(x, y, index, before):
-        if len(x) > limit:
+    def compute(work):
+        if len(work.x) > limit:
             raise error("no room: can't allocate memory")
         if seen is not None:
-            seen.append(index.tolist())
-        return judge(Dark(), x, x, y, index, attack=name, threat=Threat.parse("Linf", "0"))
+            seen.append(work.index.tolist())
+        return judge(Dark(), work.x, work.x, work.y, work.index, attack=name, threat=Threat.parse("Linf", "0"))
 
     return Unit(name, compute)
 

@@ -154,8 +154,8 @@ def test_the_public_name_and_a_registry_data_set():
         ({"threads": 0}, "threads must be at least 1"),
         ({"seed": -1}, "seed must be at least 0"),
         ({"precision": "half"}, "unknown precision"),
-        ({"engine": "native"}, "engine 'native'"),
-        ({"engine": "fast"}, "engine must be"),
+        ({"engine": "fast"}, "unknown engine 'fast'"),
+        ({"engine": "reference", "attacks": "aa(version=plus)"}, "use --engine native"),
         ({"device": "tpu"}, "device"),
         ({"attacks": []}, "no attack"),
         ({"attacks": ["pgd20", "pgd20_003"]}, "fixes the radius"),
@@ -173,11 +173,14 @@ def test_a_preset_sets_the_radius(model, dataset):
     assert run.record["threat"]["eps_text"] == "0.031"
 
 
-def test_autoattack_needs_four_classes(model):
-    two = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 3)).eval()
+def test_the_reference_engine_needs_four_classes_and_ours_does_not():
+    three = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 3)).eval()
     x = torch.rand(6, 1, 6, 6)
+    y = three(x).argmax(1)
     with pytest.raises(BadInput, match="at least 4 classes"):
-        evaluate(two, x, "aa", eps="0.1", y=two(x).argmax(1))
+        evaluate(three, x, "aa", eps="0.1", y=y, engine="reference")
+    run = evaluate(three, x, "aa(steps=5,queries=20)", eps="0.01", y=y)
+    assert run.record["attacks"]["aa(steps=5,queries=20)"]["parts"]["apgd-t"]["targets"] == 2
 
 
 def test_the_model_and_global_state_come_back(model, dataset):
@@ -201,3 +204,11 @@ def test_the_parts_of_autoattack_are_in_the_table(model, dataset):
         assert (after <= before).all()
     assert run.outcomes.robust("aa").tolist() == verdicts[-1].tolist()
     assert set(run.record["attacks"]) == {"aa"}
+
+
+def test_attacks_of_a_run_begin_at_the_same_point(model, dataset):
+    """T = 1 is PGD to the last bit, and a keyword that changes nothing changes nothing."""
+    run = run_of(model, dataset, attacks=["pgd5", "tpgd5(T=1)", "pgd5(restarts=1)"])
+    plain = run.outcomes.of("pgd5").drop(columns="attack")
+    for name in ("tpgd5(T=1)", "pgd5(restarts=1)"):
+        assert run.outcomes.of(name).drop(columns="attack").equals(plain)

@@ -14,6 +14,7 @@ from pyautoattack.state import EvaluationState
 
 from fairbench.data.dataset import ArrayDataset
 from fairbench.errors import BadInput
+from fairbench.evaluation.networks import Networks
 from fairbench.evaluation.reference import PARTS, reference_parts
 from fairbench.evaluation.table import attack_table
 from fairbench.threat import Threat
@@ -48,12 +49,21 @@ def test_verdicts_equal_the_drivers(norm, eps, model, dataset, monkeypatch):
     x, y = some.x, torch.as_tensor(some.y)
     expected = driver_verdicts(model, x, y, threat, seed=5, targets=4, monkeypatch=monkeypatch)
     state = torch.get_rng_state()
-    table = attack_table(model, some, ["aa"], threat=threat, seed=5, batch_size=8)
+    table = attack_table(model, some, ["aa"], threat=threat, seed=5, batch_size=8, engine="reference")
     assert torch.equal(torch.get_rng_state(), state), "the global generator was used"
     for part in PARTS:
         assert table.robust(f"aa/{part}").tolist() == expected[part]
     assert table.robust("aa").tolist() == expected["square"]
     assert 0 < table.robust("aa").sum() < table.robust("natural").sum(), "the example must be half broken"
+
+
+def parts(model, *, norm="Linf", eps="0.1", num_classes=5, seed=0, gradient=None):
+    nets = Networks(model, gradient or model, model)
+    return reference_parts(nets, Threat.parse(norm, eps), num_classes=num_classes, seed=seed)
+
+
+def run(part, x, y):
+    return part.run(x, y, index=torch.arange(len(x)), success=lambda x_adv, rows: rows < 0, memory=None)
 
 
 @pytest.mark.parametrize(
@@ -72,8 +82,8 @@ def test_each_part_is_set_up_as_the_driver_does(norm, num_classes, targets, rest
     for kind in (APGDAttack, APGDAttack_targeted, FABAttack_PT, SquareAttack):
         monkeypatch.setattr(kind, "perturb", record)
     x = torch.rand(2, 1, 2, 2)
-    for part in reference_parts(norm, 0.3, num_classes=num_classes, seed=7):
-        part.run(torch.nn.Identity(), x, torch.tensor([0, 1]))
+    for part in parts(torch.nn.Identity(), norm=norm, eps="0.3", num_classes=num_classes, seed=7):
+        run(part, x, torch.tensor([0, 1]))
     shared = {"seed": 7, "eps": 0.3, "norm": norm}
     apgd_ce, apgd_t, fab_t, square = seen
     assert apgd_ce == {**shared, "loss": "ce", "n_restarts": restarts, "n_iter": 100}
@@ -91,24 +101,41 @@ def test_four_classes_run_and_three_are_refused(capsys):
     x = torch.rand(3, 1, 2, 2)
     y = model(x).argmax(1)
     four = ArrayDataset(x, y, class_names=["a", "b", "c", "d"])
-    table = attack_table(model, four, ["aa"], threat=Threat.parse("Linf", "0.05"), seed=0, batch_size=3)
+    options = {"threat": Threat.parse("Linf", "0.05"), "seed": 0, "batch_size": 3, "engine": "reference"}
+    table = attack_table(model, four, ["aa"], **options)
     assert len(table.of("aa")) == 3
     assert capsys.readouterr().out == ""
-    for count in (2, 3):
-        with pytest.raises(BadInput, match="at least 4 classes"):
-            reference_parts("Linf", 0.1, num_classes=count, seed=0)
+    three = ArrayDataset(x, y.clamp(max=2), class_names=["a", "b", "c"])
+    with pytest.raises(BadInput, match="at least 4 classes"):
+        attack_table(model, three, ["aa"], **options)
 
 
 def test_the_logger_is_given_back(model, dataset):
     logger = logging.getLogger("auto-attack")
     assert not logger.disabled
-    part = reference_parts("Linf", 0.1, num_classes=5, seed=0)[0]
+    part = parts(model)[0]
     x, y = dataset.x[:2], torch.as_tensor(dataset.y[:2])
-    part.run(model, x, y)
+    run(part, x, y)
     assert not logger.disabled
 
 
-def test_targets_are_limited_by_the_classes_and_parts_differ_in_precision():
-    parts = reference_parts("Linf", 0.1, num_classes=5, seed=0)
-    assert [part.name for part in parts] == list(PARTS)
-    assert [part.uses_gradients for part in parts] == [True, True, True, False]
+def test_square_runs_on_the_judge_and_the_others_on_the_faster_copy(model, dataset):
+    seen = []
+
+    class Named(torch.nn.Module):
+        def __init__(self, name):
+            super().__init__()
+            self.name, self.network = name, model
+
+        def forward(self, x):
+            seen.append(self.name)
+            return self.network(x)
+
+    x, y = dataset.x[:1], torch.as_tensor(dataset.y[:1])
+    found = {}
+    for part in parts(Named("judge"), gradient=Named("copy")):
+        seen.clear()
+        run(part, x, y)
+        found[part.name] = set(seen)
+    assert found == {"apgd-ce": {"copy"}, "apgd-t": {"copy"}, "fab-t": {"copy"}, "square": {"judge"}}
+    assert tuple(found) == PARTS

@@ -10,8 +10,7 @@ from torch import nn
 from fairbench.data.dataset import ArrayDataset
 from fairbench.errors import BadInput, Refused
 from fairbench.evaluation.evaluate import evaluate
-from fairbench.evaluation.trust import CHECKS, Trust, check_accuracy, check_normalization
-from fairbench.outcomes import Outcomes
+from fairbench.evaluation.trust import CHECKS, Trust
 
 
 def refused(check, model, dataset, **options):
@@ -184,83 +183,6 @@ def test_another_order_of_classes(model, dataset):
         wrapped(model, lambda z: z.roll(1, 1)), dataset, "fgsm", eps="0.1", accept=["low-accuracy", "probabilities"]
     )
     assert [flag["name"] for flag in run.record["flags"]] == ["low-accuracy"]
-
-
-def natural_rows(correct, count, num_classes=10):
-    y = np.arange(count) % num_classes
-    prediction = np.where(
-        np.arange(count) < correct, y, (y + 1 + np.arange(count) // num_classes % (num_classes - 1)) % num_classes
-    )
-    return Outcomes.of_columns("natural", index=np.arange(count), label=y, prediction=prediction)
-
-
-@pytest.mark.parametrize(
-    ("correct", "count", "num_classes", "bad"),
-    [
-        # The bar for 10 classes is .19: P(X <= 100 | 1000, .19) is tiny; 276 of 1,000 is a weak model, not a mistake.
-        (100, 1000, 10, True), (160, 1000, 10, True), (190, 1000, 10, False), (276, 1000, 10, False),
-        # 10 images cannot tell: P(X <= 0 | 10, .19) = .12. From 22 on, none right is below .01 (.81^22 = .0097).
-        (0, 10, 10, False), (0, 21, 10, False), (0, 22, 10, True),
-        # Two classes: the bar is .55; P(X <= 500 | 1000, .55) = .0009, P(X <= 520) = .03.
-        (500, 1000, 2, True), (520, 1000, 2, False),
-        # 100 classes: the bar is .02; P(X <= 9 | 1000, .02) = .005.
-        (9, 1000, 100, True), (20, 1000, 100, False),
-    ],
-)  # fmt: skip
-def test_low_accuracy_is_an_exact_binomial_test(correct, count, num_classes, bad):
-    rows = natural_rows(correct, count, num_classes)
-    if bad:
-        with pytest.raises(Refused) as error:
-            check_accuracy(rows, num_classes, Trust())
-        assert error.value.check == "low-accuracy"
-    else:
-        check_accuracy(rows, num_classes, Trust())
-
-
-class Threshold(nn.Module):
-    """Class 1 where the first pixel is above 0, which needs pixels shifted by a mean."""
-
-    def forward(self, x):
-        return torch.stack([torch.zeros(len(x)), x[:, 0, 0, 0]], 1)
-
-
-def half_dark(count, wrong=0):
-    x = torch.rand(count, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    y = (x[:, 0, 0, 0] > 0.5).long()
-    y[:wrong] = 1 - y[:wrong]
-    return ArrayDataset(x, y, class_names=["dark", "bright"])
-
-
-def test_a_normalisation_that_raises_accuracy_is_refused_and_named():
-    choices = {"shift": ((0.5,), (0.2,)), "other": ((0.9,), (0.2,))}
-    trust = Trust()
-    with pytest.raises(Refused, match="--normalize shift, or --normalize none") as error:
-        check_normalization(Threshold(), choices, half_dark(200), trust, torch.device("cpu"))
-    assert error.value.check == "normalize"
-    accepted = Trust(["normalize"])
-    check_normalization(Threshold(), choices, half_dark(200), accepted, torch.device("cpu"))
-    assert [flag["name"] for flag in accepted.flags] == ["normalize"]
-
-
-def test_few_images_or_small_gains_do_not_refuse():
-    choices = {"shift": ((0.5,), (0.2,))}
-    # 12 images: 6 gained of 6 discordant has p = 1/32.
-    check_normalization(Threshold(), choices, half_dark(12), Trust(), torch.device("cpu"))
-    # A shift that changes few verdicts: pixels in (0, .01].
-    check_normalization(Threshold(), {"near": ((0.015,), (1.0,))}, half_dark(1000), Trust(), torch.device("cpu"))
-
-
-def test_the_normalisation_check_looks_at_a_thousand_stratified_images():
-    seen = []
-
-    class Counting(Threshold):
-        def forward(self, x):
-            seen.append(len(x))
-            return super().forward(x)
-
-    dataset = half_dark(3000)
-    check_normalization(Counting(), {}, dataset, Trust(), torch.device("cpu"))
-    assert sum(seen) == 1000
 
 
 def test_accept_takes_only_what_makes_sense():

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from fairbench.attacks import parse_attacks
+from fairbench.attacks import parse_attack, parse_attacks
 from fairbench.errors import BadInput
 from fairbench.evaluation.networks import Networks
 from fairbench.evaluation.units import attack_units, check_engine, natural_unit, with_final_verdicts
 from fairbench.outcomes import Outcomes
 
 
-def test_units_in_order_and_what_each_needs(model, threat):
-    nets = Networks(model, model)
-    units = attack_units(parse_attacks(["pgd5", "aa", "fgsm"]), nets, threat, num_classes=5, seed=0)
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_units_in_order_and_what_each_needs(engine, model, threat):
+    nets = Networks(model, model, model)
+    units = attack_units(
+        parse_attacks(["pgd5", "aa", "fgsm"]), nets, threat, num_classes=5, seed=0, engine=engine,
+        example=torch.rand(2, 1, 5, 5),
+    )  # fmt: skip
     assert [(unit.name, unit.before) for unit in (natural_unit(nets, threat), *units)] == [
         ("natural", None),
         ("pgd5", None),
@@ -34,7 +39,11 @@ def test_a_cascade_ends_with_the_verdicts_of_its_last_part():
 
 
 def test_engines():
-    check_engine("reference")
-    for engine in ("native", "original", ""):
+    check_engine("native", parse_attack("aa(version=plus)"), 2)
+    check_engine("reference", parse_attack("aa"), 4)
+    for engine in ("original", ""):
         with pytest.raises(BadInput, match="engine"):
             check_engine(engine)
+    for attack, num_classes in (("aa", 3), ("aa(version=plus)", 10), ("aa(queries=10)", 10)):
+        with pytest.raises(BadInput, match="use --engine native"):
+            check_engine("reference", parse_attack(attack), num_classes)

@@ -1,0 +1,58 @@
+"""AutoAttack's parts with our own attacks: on copies of the model, samples leave, states survive an interruption.
+
+Shape key: b samples that are left, C H W image.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from torch import Tensor
+
+from fairbench.attacks import AttackConfig
+from fairbench.attacks.attack_memory import AttackMemory
+from fairbench.attacks.autoattack import PARTS
+from fairbench.attacks.survivors import Success
+from fairbench.evaluation.cascade import Part
+from fairbench.evaluation.networks import Networks
+from fairbench.models.attack_copy import AttackCopy, Precision, attack_copy
+from fairbench.sample_random import SampleRandom
+from fairbench.threat import Threat
+
+
+def native_parts(
+    config: AttackConfig, nets: Networks, threat: Threat, *, num_classes: int, seed: int, example: Tensor
+) -> tuple[Part, ...]:
+    """Return the parts of the cascade that `config` names.
+
+    Gradient parts attack a copy of the model in the run's precision. Square accepts proposals for tiny differences of
+    logits, which bfloat16 swallows: its copy is float32 at least.
+
+    Args:
+        config: of the family "aa".
+        nets: the networks of the evaluation.
+        threat: norm and radius.
+        num_classes: K.
+        seed: of all noise.
+        example: (b, C, H, W) some images, the same in every process, from which copies are made.
+    """
+
+    @cache
+    def copied(precision: Precision) -> AttackCopy:
+        return attack_copy(nets.original, example, precision=precision)
+
+    def part(name: str, keywords: dict[str, object]) -> Part:
+        attack, fixed = PARTS[name]
+        precision: Precision = "float32" if name == "square" and nets.precision == "bf16" else nets.precision
+
+        def run(x: Tensor, y: Tensor, *, index: Tensor, success: Success, memory: AttackMemory | None) -> Tensor:
+            network = copied(precision)
+            x_adv: Tensor = attack(
+                network, x.contiguous(memory_format=network.memory_format), y, eps=threat.eps, norm=threat.norm,
+                random=SampleRandom(seed, name, index), success=success, memory=memory, **fixed, **keywords,
+            )  # fmt: skip
+            return x_adv
+
+        return Part(name, run)
+
+    return tuple(part(*item) for item in config.resolved(threat, num_classes)["parts"].items())

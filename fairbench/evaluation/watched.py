@@ -1,0 +1,32 @@
+"""An attack's memory with somebody watching: what it offers also moves the bar within a block."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from fairbench.attacks.attack_memory import AttackMemory, Saved
+from fairbench.progress import Progress
+
+_SECONDS = 0.2
+
+
+class Watched:
+    """Passes everything on to `memory`, and shows the share that is done as that of `size` samples."""
+
+    def __init__(self, memory: AttackMemory | None, progress: Progress, bar: int, size: int) -> None:
+        self._memory, self._progress, self._bar, self._size = memory, progress, bar, size
+        self._shown = time.monotonic()
+
+    def recall(self) -> Saved | None:
+        """Return the state to continue from; None: begin."""
+        return self._memory.recall() if self._memory is not None else None
+
+    def offer(self, state: Callable[[], Saved] | None, done: float) -> None:
+        """Pass the offer on, and now and then show how far the attack is."""
+        if self._memory is not None:
+            self._memory.offer(state, done)
+        now = time.monotonic()
+        if now - self._shown >= _SECONDS:
+            self._progress.glance(self._bar, done * self._size)
+            self._shown = now

@@ -20,10 +20,10 @@ from fairbench.evaluation.evaluate import evaluate
 from fairbench.progress import Silent
 from fairbench.runs import read_run
 
-ATTACKS = "fgsm,pgd5,cw5(restarts=2)"
+ATTACKS = "fgsm,pgd5,cw5(restarts=2),aa(steps=3,queries=20)"
 SCRIPT = Path(__file__).with_name("small_run.py")
-#: 45 samples in blocks of 4: 12 blocks of each of natural and 3 attacks.
-BLOCKS = 48
+#: 45 samples in blocks of 4: 12 blocks of each of natural, 3 attacks and AutoAttack's 4 parts.
+BLOCKS = 96
 
 
 def run_into(folder, model, dataset, progress=None, attacks=ATTACKS):
@@ -64,7 +64,7 @@ class Counts(Silent):
         self.seen += 1
 
 
-@pytest.mark.parametrize("after", [1, 12, 13, 30, BLOCKS])
+@pytest.mark.parametrize("after", [1, 12, 13, 30, 77, BLOCKS])
 def test_an_interrupted_run_goes_on_where_it_stopped(after, model, dataset, tmp_path, undisturbed):
     with pytest.raises(KeyboardInterrupt):
         run_into(tmp_path / "run", model, dataset, Stops(after))
@@ -173,14 +173,15 @@ def test_thirty_kills(tmp_path, undisturbed):
     assert_same_run(tmp_path / "run", undisturbed)
 
 
-def test_two_processes_give_the_bytes_of_one(tmp_path, undisturbed):
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_several_processes_give_the_bytes_of_one(count, tmp_path, undisturbed):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2"}
-    pair = [start(tmp_path / "run", RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(2)]
-    printed = [process.communicate()[0] for process in pair]
-    assert [process.returncode for process in pair] == [0, 0]
-    assert [text.count("block") for text in printed] == [BLOCKS // 2, BLOCKS // 2]
-    assert read_run(tmp_path / "run").record["processes"] == 2
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
+    group = [start(tmp_path / "run", RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(count)]
+    printed = [process.communicate()[0] for process in group]
+    assert [process.returncode for process in group] == [0] * count
+    assert [text.count("block") for text in printed] == [BLOCKS // count] * count
+    assert read_run(tmp_path / "run").record["processes"] == count
     assert_same_run(tmp_path / "run", undisturbed)

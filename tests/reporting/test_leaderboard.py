@@ -149,7 +149,7 @@ def test_too_few_images_per_class_are_shown_without_ranks(folders: list[Path], t
 def test_the_smallest_class_decides_whether_models_are_ranked(
     make_run: Callable[..., Run], per_class: int, is_ranked: bool
 ) -> None:
-    """The better model comes second by name: it stands first only where there are ranks. Its cells are bold only there."""
+    """The better model comes second by name: only where there are ranks it stands first and is bold."""
     runs = [
         make_run("a", {"natural": [8, 8], "pgd20": [1, 1]}, per_class, model="a"),
         make_run("b", {"natural": [8, 8], "pgd20": [2, 2]}, per_class, model="b"),

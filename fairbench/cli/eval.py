@@ -23,8 +23,14 @@ DEFAULT_ATTACKS = "fgsm,pgd20,cw30,aa"
 @click.option("--normalize", metavar="none|NAME|MEAN/STD", help="Default: the sidecar's, else none, checked on images.")
 @click.option("--dataset", metavar="NAME|npz:PATH|folder:PATH", help="Default: the sidecar's.")
 @click.option("--data-dir", metavar="DIR", help="Where data sets lie. Default: FAIRBENCH_DATA, else ./data.")
-@click.option("--resize", type=click.IntRange(min=1), help="Image folders: shorter side in pixels.")
-@click.option("--crop", type=click.IntRange(min=1), help="Image folders: side of the square cut from the centre.")
+@click.option(
+    "--resize", type=click.IntRange(min=1), help="Image files: shorter side in pixels. Default: the sidecar's."
+)
+@click.option(
+    "--crop", type=click.IntRange(min=1), help="Image files: side of the centre square. Default: the sidecar's."
+)
+@click.option("--interpolation", metavar="NAME", help="Of --resize: nearest, bilinear, bicubic or lanczos.")
+@click.option("--workers", type=click.IntRange(min=1), help="Image files: threads that read them. Default: up to 8.")
 @click.option("--attacks", default=DEFAULT_ATTACKS, show_default=True, help="Names, see 'fairbench list attacks'.")
 @click.option("--norm", default="Linf", show_default=True, metavar="Linf|L2|L1")
 @click.option("--eps", metavar="8/255", help="Radius for pixels in [0, 1]. Default: a preset's, else the data set's.")
@@ -77,6 +83,8 @@ def _evaluate(
     data_dir: str | None,
     resize: int | None,
     crop: int | None,
+    interpolation: str | None,
+    workers: int | None,
     samples_per_class: int | None,
     accept: tuple[str, ...],
     trust_program: bool,
@@ -97,8 +105,12 @@ def _evaluate(
     trust = Trust(accept)
     if out is not None:
         writable_folder(Path(out))
-    name = dataset or _recorded_dataset(checkpoint, read_sidecar(checkpoint) if checkpoint.is_file() else {})
-    whole = load_dataset(name, "test", data_dir=data_dir, resize=resize, crop=crop)
+    sidecar = read_sidecar(checkpoint) if checkpoint.is_file() else {}
+    name = dataset or _recorded_dataset(checkpoint, sidecar)
+    asked = {"resize": resize, "crop": crop, "interpolation": interpolation}
+    prepared = _recorded_preprocess(name, checkpoint, sidecar)
+    prepared.update({key: value for key, value in asked.items() if value is not None})
+    whole = load_dataset(name, "test", data_dir=data_dir, workers=workers, **prepared)
     loaded = load_checkpoint(
         checkpoint, model=model, normalize=normalize, dataset=whole, trust_program=trust_program,
         device=settings["device"],
@@ -131,6 +143,19 @@ def _recorded_dataset(checkpoint: Path, sidecar: Mapping[str, Any] | None) -> st
             "npz:FILE ('fairbench list datasets')."
         )
     return str(name)
+
+
+def _recorded_preprocess(name: str, checkpoint: Path, sidecar: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return how the sidecar says that image files were prepared; nothing where it does not, or for arrays."""
+    from dataclasses import asdict
+
+    from fairbench.data.image_folder import Preprocess
+    from fairbench.data.load import holds_image_files
+
+    record = (sidecar or {}).get("preprocess")
+    if record is None or not holds_image_files(name):
+        return {}
+    return asdict(Preprocess.of_record(record, what=f"the sidecar of {checkpoint.name[:100]}"))
 
 
 def _origin(loaded: LoadedModel) -> dict[str, Any]:

@@ -86,6 +86,10 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Of everything random.")
 @click.option("--device", default="cpu", show_default=True, metavar="D", help="cpu, cuda or cuda:N.")
 @click.option("--data-dir", metavar="DIR", help="Where data sets lie; default: FAIRBENCH_DATA.")
+@click.option("--resize", type=click.IntRange(min=1), metavar="N", help="Image files: shorter side in pixels.")
+@click.option("--crop", type=click.IntRange(min=1), metavar="N", help="Image files: side of the centre square.")
+@click.option("--interpolation", metavar="NAME", help="Of --resize: nearest, bilinear, bicubic or lanczos.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Image files: threads that read them.")
 @click.option("--out", metavar="DIR", help="Folder of the checkpoint; default: runs/<name>-<hash of the settings>.")
 @click.option("--name", metavar="NAME", help="Name of the files; default: <data set>-<method>.")
 def command(**given: Any) -> None:
@@ -147,4 +151,8 @@ def _request(given: dict[str, Any]) -> Request:
         samples_per_class=given["samples_per_class"],
         seed=given["seed"],
         data_dir=given["data_dir"],
+        resize=given["resize"],
+        crop=given["crop"],
+        interpolation=given["interpolation"],
+        workers=given["workers"],
     )

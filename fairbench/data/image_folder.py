@@ -64,6 +64,26 @@ class Preprocess:
         if self.interpolation not in INTERPOLATIONS:
             raise unknown("interpolation", self.interpolation, INTERPOLATIONS)
 
+    @classmethod
+    def of_record(cls, record: object, *, what: str) -> Preprocess:
+        """Return what `asdict` wrote, from a file that a person may have edited; `what` names it in errors.
+
+        Raises:
+            BadInput: other keys or types, or values that cannot be.
+        """
+        known = record if isinstance(record, dict) else {}
+        lengths = [known.get(key) for key in ("resize", "crop")]
+        if (
+            set(known) != {"resize", "crop", "interpolation"}
+            or not all(value is None or type(value) is int for value in lengths)
+            or not isinstance(known["interpolation"], str)
+        ):
+            raise BadInput(
+                f"{what} holds the preprocessing {str(record)[:120]}, but it must hold resize and crop (pixels or "
+                "null) and interpolation (a name); restore it."
+            )
+        return cls(**known)
+
     def read(self, path: Path) -> npt.NDArray[np.uint8]:
         """Return the image in `path` as (H, W, 3).
 
@@ -149,7 +169,7 @@ class ImageFolder(Dataset):
             raise BadInput(
                 f"the images of {self.name} differ in size: {self.files[0]} is {self.shape[2]}x{self.shape[1]}, "
                 f"{self.files[position]} is {image.shape[1]}x{image.shape[0]}; bring them to one size "
-                "(eval has --resize and --crop)."
+                "(--resize and --crop do that)."
             )
         return image
 

@@ -72,6 +72,11 @@ def load_dataset(
     return pool.take(np.flatnonzero(held if split == "validation" else ~held), selection="all", split=split)
 
 
+def holds_image_files(name: str) -> bool:
+    """Return whether `name` is a data set of image files, which takes --resize, --crop, --interpolation, --workers."""
+    return name.startswith("folder:") or (name in DATASETS and DATASETS[name].images is not None)
+
+
 def default_threat(name: str, norm: str = "Linf") -> str | None:
     """Return the data set's default radius as text ("8/255"); None where `--eps` must be given."""
     return DATASETS[name].eps if norm == "Linf" and name in DATASETS else None
@@ -85,7 +90,7 @@ def _known(
         defaults = spec.preprocess
         return spec.images(source, part, _preprocess(given, defaults), workers)
     assert spec.arrays is not None
-    _only_for_images(name, given)
+    _only_for_images(name, given, workers)
     return spec.arrays(source, part)
 
 
@@ -98,7 +103,7 @@ def _own(
     if not path.exists() and (root / path).exists():
         path = root / path
     if kind == "npz":
-        _only_for_images(name, given)
+        _only_for_images(name, given, workers)
         return read_npz(path, part, name=name)
     if not path.is_dir():
         state = "is a file" if path.exists() else "does not exist"
@@ -121,8 +126,9 @@ def _preprocess(given: dict[str, int | str], defaults: Preprocess) -> Preprocess
     return Preprocess(resize, crop, str(interpolation))
 
 
-def _only_for_images(name: str, given: dict[str, int | str]) -> None:
-    if given:
+def _only_for_images(name: str, given: dict[str, int | str], workers: int | None) -> None:
+    unused = [*given, *(["workers"] if workers is not None else [])]
+    if unused:
         raise BadInput(
-            f"--{next(iter(given))} is for image files, but {name[:200]} holds arrays of a fixed size; leave it out."
+            f"--{unused[0]} is for image files, but {name[:200]} holds arrays of a fixed size; leave it out."
         )

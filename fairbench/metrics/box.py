@@ -24,6 +24,8 @@ is the best over pieces of that point, moved into its piece. Shape key: K classe
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -121,10 +123,22 @@ def _pieces_of_distance(box: Floats) -> tuple[Floats, Floats, Floats, Floats, Fl
 
 def _corners(box: Floats) -> tuple[Floats, Floats]:
     """Return the sum and the sum of squares at each corner, (..., 2^K)."""
-    num = box.shape[-2]
-    at_high = (np.arange(2**num) >> np.arange(num)[:, None]) & 1
+    at_low, at_high = _sides(box.shape[-2])
     low, high = box[..., 0], box[..., 1]
-    return low @ (1 - at_high) + high @ at_high, low**2 @ (1 - at_high) + high**2 @ at_high
+    return _each(low, at_low) + _each(high, at_high), _each(low**2, at_low) + _each(high**2, at_high)
+
+
+@cache
+def _sides(num: int) -> tuple[Floats, Floats]:
+    """Return (K, 2^K) which classes are at `low` in each corner, and which are at `high`, as 0 and 1."""
+    at_high = (np.arange(2**num) >> np.arange(num)[:, None]) & 1
+    return (1 - at_high).astype(np.float64), at_high.astype(np.float64)
+
+
+def _each(limits: Floats, side: Floats) -> Floats:
+    """Return `limits @ side`, one box at a time: products of several are rounded otherwise than of one."""
+    products: Floats = np.stack([row @ side for row in limits.reshape(-1, limits.shape[-1])])
+    return products.reshape(*limits.shape[:-1], side.shape[1])
 
 
 def _pieces_of_corners(box: Floats) -> tuple[Floats, Floats, Floats, Floats]:

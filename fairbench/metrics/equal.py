@@ -15,6 +15,7 @@ Shape key: K classes, M attainable accuracies, D distinct counts, R simulated ta
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -140,12 +141,18 @@ def _worst_and_gap(pooled: float, count: Ints) -> dict[str, Expected]:
 
 def _simulated(pooled: float, count: Ints) -> dict[str, Expected]:
     num = count.size
-    tables = int(np.clip(500_000 // num, 2_000, 20_000))
-    accuracy = np.random.Generator(np.random.PCG64(_SEED)).random((tables, num))
+    uniform = _uniform(num)
+    accuracy = np.empty_like(uniform)
     for size in np.unique(count):
         columns = count == size
         cdf = stats.binom.cdf(np.arange(size), size, pooled)
-        accuracy[:, columns] = np.searchsorted(cdf, accuracy[:, columns], side="right") / size
+        if columns.all():
+            # Each number's place in the distribution, from the distribution's places among the sorted numbers.
+            order = _ascending(num)
+            ends = np.searchsorted(uniform.ravel()[order], cdf, side="left")
+            accuracy.ravel()[order] = np.repeat(np.arange(size + 1) / size, np.diff(ends, prepend=0, append=order.size))
+        else:
+            accuracy[:, columns] = np.searchsorted(cdf, uniform[:, columns], side="right") / size
     mean, deviation = accuracy.mean(axis=1), accuracy.std(axis=1)
     defined = mean > 0
     relative = deviation[defined] / mean[defined]
@@ -155,6 +162,23 @@ def _simulated(pooled: float, count: Ints) -> dict[str, Expected]:
         kept = classes_in_share(num, share)
         found[name] = np.partition(accuracy, kept - 1, axis=1)[:, :kept].mean(axis=1)
     return {name: _summary(values) for name, values in found.items()}
+
+
+@lru_cache(maxsize=4)
+def _uniform(num: int) -> Floats:
+    """Return (R, K) uniform numbers; the same for every table of K classes."""
+    tables = int(np.clip(500_000 // num, 2_000, 20_000))
+    numbers = np.random.Generator(np.random.PCG64(_SEED)).random((tables, num))
+    numbers.setflags(write=False)
+    return numbers
+
+
+@lru_cache(maxsize=4)
+def _ascending(num: int) -> Ints:
+    """Return (R * K,) the order that sorts them."""
+    order = np.argsort(_uniform(num), axis=None)
+    order.setflags(write=False)
+    return order
 
 
 def _summary(values: Floats) -> Expected:

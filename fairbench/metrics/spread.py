@@ -111,14 +111,16 @@ def scales(accuracy: Floats, count: int, confidence: float, *, relative: bool) -
         room = np.where(d > 0, (1 - accuracy + d) / d, np.where(d < 0, (accuracy - d) / -d, np.inf)).min(axis=-1)
     # Just inside: where every class sits at 0 or 1, nothing varies.
     furthest = np.where(np.isfinite(room), room, 1.0) * (1 - 1e-9)
-    # P(T < observed) falls as the classes move apart.
-    low = _crossing(below, nothing, one, 1 - error)
-    high = _crossing(below, nothing, furthest, error)
+    # P(T < observed) falls as the classes move apart. Both limits are found in one search.
+    low, high = _crossing(
+        below, np.stack([nothing, nothing]), np.stack([one, furthest]),
+        np.reshape([1 - error, error], (2, *[1] * observed.ndim)),
+    )  # fmt: skip
     unknown = (observed == 0) | (below(nothing) <= error) | (below(furthest) > error)
     return low, np.where(unknown, np.nan, high)
 
 
-def _crossing(falling: Callable[[Floats], Floats], left: Floats, right: Floats, level: float) -> Floats:
+def _crossing(falling: Callable[[Floats], Floats], left: Floats, right: Floats, level: Floats) -> Floats:
     """Return where a falling function passes `level`, by halving; `left` where it starts below."""
     start_below = falling(left) <= level
     low, high = left, right

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from fairbench.data import DATASETS, Dataset, default_threat, load_dataset
+from fairbench.data.dataset import Split
+from fairbench.data.image_folder import ImageFolder
 from fairbench.errors import BadInput, unknown
 from fairbench.evaluation.networks import device_of
 from fairbench.evaluation.table import attack_table
@@ -54,6 +56,10 @@ class Request:
         seed: of the initial weights, the order, augmentation and attacks.
         device: cpu, cuda or cuda:N.
         data_dir: where data sets lie.
+        resize: shorter side of image files in pixels.
+        crop: side of the square cut from their centre.
+        interpolation: how they are resized.
+        workers: threads that read them; not part of what is trained.
     """
 
     dataset: str
@@ -71,6 +77,10 @@ class Request:
     seed: int = 0
     device: str = "cpu"
     data_dir: str | None = None
+    resize: int | None = None
+    crop: int | None = None
+    interpolation: str | None = None
+    workers: int | None = None
 
 
 def prepare(request: Request, progress: Progress | None = None) -> Job:
@@ -88,8 +98,7 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
     device = device_of(request.device)
     paths = _teacher_paths(request, cls)
     threat = _threat(request)
-    train = load_dataset(request.dataset, "train", data_dir=request.data_dir, validation_seed=VALIDATION_SEED)
-    validation = load_dataset(request.dataset, "validation", data_dir=request.data_dir, validation_seed=VALIDATION_SEED)
+    train, validation = _images(request, "train"), _images(request, "validation")
     if request.samples_per_class is not None:
         train = train.first_per_class(request.samples_per_class)
     network, architecture, normalize, init = _network(request, train, device)
@@ -121,7 +130,16 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
         "teachers": {role: teacher.sha256 for role, teacher in loaded.items()},
         "init": init,
     }
+    if isinstance(train, ImageFolder):
+        settings["preprocess"] = asdict(train.preprocess)
     return Job(network, method, recipe, train, validation, threat, request.seed, device, settings)
+
+
+def _images(request: Request, split: Split) -> Dataset:
+    return load_dataset(
+        request.dataset, split, data_dir=request.data_dir, validation_seed=VALIDATION_SEED, resize=request.resize,
+        crop=request.crop, interpolation=request.interpolation, workers=request.workers,
+    )  # fmt: skip
 
 
 def _teacher_paths(request: Request, cls: type[Method]) -> dict[str, str]:

@@ -120,6 +120,17 @@ def test_one_flip_of_two_hundred_is_exactly_the_default_limit(base: Run) -> None
     assert not same(_flipped(base, "natural", [0, 1]), base).passed, "natural verdicts count too"
 
 
+def test_of_few_verdicts_the_default_allows_none_and_says_so(make_run: Callable[..., Run]) -> None:
+    """0.5 % of 20 is a tenth of a verdict; of 400 it is two."""
+    few, many = (make_run(f"r{n}", {"natural": [n, n], "pgd20": [n // 2] * 2}, n) for n in (10, 200))
+    assert same(few, few).sentence.endswith("at most 0.5 % of any attack's (of 20 that is none).")
+    assert same(many, many).sentence.endswith("at most 0.5 % of any attack's.")
+    assert same(few, few, max_flips=0).sentence.endswith("at most 0 % of any attack's.")
+    assert {check.limit for check in same(few, few).checks} == {"0.5 % (0 of 20)"}
+    assert {check.limit for check in same(many, many).checks} == {"0.5 % (2 of 400)"}
+    assert not same(_flipped(few, "pgd20", [0]), few).passed
+
+
 def test_a_drift_of_one_attack_is_not_diluted_by_others(make_run: Callable[..., Run]) -> None:
     hits = {"natural": [100, 100], **{f"pgd{k}": [50, 50] for k in range(1, 11)}}
     base = make_run("base", hits, 100)

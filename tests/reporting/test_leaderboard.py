@@ -2,12 +2,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fairbench.errors import BadInput
-from fairbench.reporting.leaderboard import leaderboard_json, provenance_sha256, ranked_sets, write_leaderboard
+from fairbench.outcomes import Outcomes
+from fairbench.reporting.leaderboard import (
+    FEWEST_PER_CLASS,
+    leaderboard_json,
+    leaderboard_markdown,
+    ranked_sets,
+    why_unranked,
+    write_leaderboard,
+)
+from fairbench.reporting.provenance_hash import provenance_sha256
 from fairbench.runs import Run
 
 
@@ -58,11 +69,114 @@ def test_nothing_in_it_says_when_or_how_long(make_run: Callable[..., Run], tmp_p
     assert provenance_sha256(quick) == provenance_sha256(slow)
 
 
-def test_provenance_is_the_record_and_every_verdict(make_run: Callable[..., Run]) -> None:
+#: What two evaluations of one model under one protocol may differ in.
+ELSEWHERE: dict[str, Any] = {
+    "command": "fairbench eval /home/me/net.pt",
+    "started": "2031-05-06T07:08:09Z",
+    "seconds": 99.0,
+    "versions": {"python": "3.13.1", "fairbench": "9.9.9", "torch": "3.0.0"},
+    "commit": "fedcba98+dirty",
+    "hardware": {"platform": "Darwin", "processor": "other", "cores": 64},
+    "processes": 8,
+    "threads": 16,
+    "block_size": 3,
+    "device": "cuda",
+    "flags": [{"name": "few", "evidence": "0.1234567"}],
+    "settings": {"batch size": 3},
+}
+
+
+@pytest.mark.parametrize("key", ELSEWHERE)
+def test_provenance_does_not_depend_on_where_it_was_evaluated(make_run: Callable[..., Run], key: str) -> None:
+    run = make_run("r", {"natural": [9, 9], "pgd20": [5, 4]}, 10)
+    other = make_run("r", {"natural": [9, 9], "pgd20": [5, 4]}, 10, **{key: ELSEWHERE[key]})
+    assert run.record.get(key) != other.record[key]
+    assert provenance_sha256(run) == provenance_sha256(other)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("schema", 0),
+        ("protocol", 2),
+        ("attacks", {"pgd20": {"steps": 2, "step_size": 2 / 255}}),
+        ("precision", "bf16"),
+        ("engine", "native"),
+        ("seeds", {"attack": 1}),
+        ("accepted", ["low-accuracy"]),
+        ("model", "another"),
+        ("threat", {"norm": "Linf", "eps": 4 / 255, "eps_text": "8/255"}),
+    ],
+)
+def test_provenance_is_what_was_asked(make_run: Callable[..., Run], key: str, value: object) -> None:
+    hits = {"natural": [9, 9], "pgd20": [5, 4]}
+    assert provenance_sha256(make_run("r", hits, 10)) != provenance_sha256(make_run("r", hits, 10, **{key: value}))
+
+
+def test_provenance_is_every_sample_and_verdict(make_run: Callable[..., Run]) -> None:
     run = make_run("r", {"natural": [9, 9]}, 10)
     assert provenance_sha256(run) == provenance_sha256(make_run("r", {"natural": [9, 9]}, 10))
     assert provenance_sha256(run) != provenance_sha256(make_run("r", {"natural": [9, 8]}, 10))
-    assert provenance_sha256(run) != provenance_sha256(make_run("r", {"natural": [9, 9]}, 10, threads=2))
+    assert provenance_sha256(run) != provenance_sha256(make_run("r", {"natural": [9, 9]}, 10, selection="others"))
+
+
+def test_provenance_does_not_depend_on_names_or_on_the_order_of_attacks(make_run: Callable[..., Run]) -> None:
+    attacks = {"fgsm": {"steps": 1}, "pgd20": {"steps": 20}}
+    hits = {"natural": [9, 9], "fgsm": [6, 6], "pgd20": [5, 4]}
+    run = make_run("r", hits, 10, attacks=attacks, accepted=["a", "b"])
+    turned = make_run(
+        "other", dict(reversed(hits.items())), 10, attacks=dict(reversed(attacks.items())), accepted=["b", "a"],
+        dataset={**run.record["dataset"], "name": "folder:/elsewhere/toy"},
+    )  # fmt: skip
+    renamed = replace(turned, record={**turned.record, "model": {**run.record["model"], "name": "renamed"}})
+    assert provenance_sha256(run) == provenance_sha256(turned) == provenance_sha256(renamed)
+
+
+def test_too_few_images_per_class_are_shown_without_ranks(folders: list[Path], tmp_path: Path) -> None:
+    path, page = write_leaderboard(folders, tmp_path / "board")
+    many, few = json.loads(path.read_text())["sets"]
+    assert "unranked" not in many
+    assert few["ranked_by"] is None
+    assert few["unranked"].startswith("Not ranked: under aa some class has only 2 images")
+    ranked, unranked = page.read_text().split("## ")[1:]
+    assert "| \\# |" in ranked
+    assert "Ranked by the worst class under pgd20" in ranked
+    assert "\\#" not in unranked
+    assert "Not ranked: under aa" in unranked
+
+
+@pytest.mark.parametrize(("per_class", "is_ranked"), [(FEWEST_PER_CLASS - 1, False), (FEWEST_PER_CLASS, True)])
+def test_the_smallest_class_decides_whether_models_are_ranked(
+    make_run: Callable[..., Run], per_class: int, is_ranked: bool
+) -> None:
+    """The better model comes second by name: only where there are ranks it stands first and is bold."""
+    runs = [
+        make_run("a", {"natural": [8, 8], "pgd20": [1, 1]}, per_class, model="a"),
+        make_run("b", {"natural": [8, 8], "pgd20": [2, 2]}, per_class, model="b"),
+    ]
+    (one,) = ranked_sets(runs)
+    assert [view.label for view in one.views] == (["b", "a"] if is_ranked else ["a", "b"])
+    assert (why_unranked(one) is None) == is_ranked
+    assert ("**2" in leaderboard_markdown([one])) == is_ranked
+
+
+def test_one_small_class_is_enough_to_leave_ranks_out_and_an_absent_one_is_not(make_run: Callable[..., Run]) -> None:
+    run = make_run("r", {"natural": [9, 9, 9]}, 10)
+    frame = run.outcomes.frame
+    for kept, is_ranked in ((frame["index"] < 25, False), (frame["index"] < 20, True)):
+        part = Run(run.name, run.record, Outcomes(frame[kept]), run.folder)
+        assert (why_unranked(ranked_sets([part])[0]) is None) == is_ranked
+
+
+def test_a_run_without_the_ranking_attack_has_no_rank(make_run: Callable[..., Run]) -> None:
+    runs = [
+        make_run("a", {"natural": [9, 9]}, 10, model="a"),
+        make_run("b", {"natural": [9, 9], "pgd20": [2, 2]}, 10, model="b"),
+        make_run("c", {"natural": [9, 9], "pgd20": [3, 2]}, 10, model="c"),
+    ]
+    page = leaderboard_markdown(ranked_sets(runs))
+    rows = [line.split(" | ")[:2] for line in page.splitlines() if line.startswith("| ") and "Model" not in line]
+    assert rows == [["| 1", "c"], ["| 2", "b"], ["| \N{EN DASH}", "a"]]
 
 
 def test_names_stay_text(evil: Run, tmp_path: Path) -> None:

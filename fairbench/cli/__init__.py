@@ -20,6 +20,8 @@ COMMANDS = {
     "quickstart": ("fairbench.cli.quickstart", "The whole story on embedded digits: teacher, students, report."),
     "train": ("fairbench.cli.train", "Train a model with a named method; the last line printed is the checkpoint."),
     "eval": ("fairbench.cli.eval", "Attack a checkpoint and write its per-class run; resumes by itself."),
+    "verify": ("fairbench.cli.verify", "Rebuild a run's table from its adversarial examples, without an attack."),
+    "reproduce": ("fairbench.cli.reproduce", "Run again what run.json says and list the verdicts that flipped."),
     "report": ("fairbench.cli.report", "Write one HTML report, plots and tables for one or several runs."),
     "compare": ("fairbench.cli.compare", "Compare two runs class by class on the same images."),
     "gate": ("fairbench.cli.gate", "Exit 1 when a run is worse than its baseline, or when an evaluation drifted."),

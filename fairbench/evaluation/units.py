@@ -10,6 +10,7 @@ from fairbench.attacks import AttackConfig, attack_function
 from fairbench.errors import BadInput
 from fairbench.evaluation.blocks import Unit
 from fairbench.evaluation.cascade import Part, part_rows
+from fairbench.evaluation.examples import Keep
 from fairbench.evaluation.judging import judge
 from fairbench.evaluation.networks import Networks
 from fairbench.evaluation.reference import reference_parts
@@ -28,9 +29,15 @@ def natural_unit(nets: Networks, threat: Threat) -> Unit:
 
 
 def attack_units(
-    configs: Sequence[AttackConfig], nets: Networks, threat: Threat, *, num_classes: int, seed: int
+    configs: Sequence[AttackConfig],
+    nets: Networks,
+    threat: Threat,
+    *,
+    num_classes: int,
+    seed: int,
+    keep: Keep | None = None,
 ) -> list[Unit]:
-    """Return the units of all attacks, a cascade's parts one after the other.
+    """Return the units of all attacks, a cascade's parts one after the other; `keep` receives what is judged.
 
     Raises:
         BadInput: an attack that the norm, the radius or the number of classes does not allow.
@@ -41,28 +48,30 @@ def attack_units(
         if config.family == "aa":
             before = NATURAL
             for part in reference_parts(threat.norm, threat.eps, num_classes=num_classes, seed=seed):
-                units.append(_part_unit(config.name, part, before, nets, threat))
+                units.append(_part_unit(config.name, part, before, nets, threat, keep))
                 before = units[-1].name
         else:
-            units.append(_attack_unit(config, nets, threat, seed))
+            units.append(_attack_unit(config, nets, threat, seed, keep))
     return units
 
 
-def _attack_unit(config: AttackConfig, nets: Networks, threat: Threat, seed: int) -> Unit:
+def _attack_unit(config: AttackConfig, nets: Networks, threat: Threat, seed: int, keep: Keep | None) -> Unit:
     attack = attack_function(config, threat)
 
     def compute(x: Tensor, y: Tensor, index: Tensor, before: Outcomes | None) -> Outcomes:
         random = SampleRandom(seed, config.name, index)
         x_adv = attack(nets.gradient, x, y, eps=threat.eps, random=random, judge=nets.judge_if_other)
+        if keep is not None:
+            keep(config.name, index, x_adv, x)
         return judge(nets.judge, x_adv, x, y, index, attack=config.name, threat=threat)
 
     return Unit(config.name, compute)
 
 
-def _part_unit(attack: str, part: Part, before: str, nets: Networks, threat: Threat) -> Unit:
+def _part_unit(attack: str, part: Part, before: str, nets: Networks, threat: Threat, keep: Keep | None) -> Unit:
     def compute(x: Tensor, y: Tensor, index: Tensor, previous: Outcomes | None) -> Outcomes:
         assert previous is not None
-        return part_rows(part, nets, x, y, index, previous, attack=attack, threat=threat)
+        return part_rows(part, nets, x, y, index, previous, attack=attack, threat=threat, keep=keep)
 
     return Unit(f"{attack}/{part.name}", compute, before)
 

@@ -54,7 +54,8 @@ def differences(before: Outcomes, after: Outcomes) -> tuple[Difference, ...]:
         theirs = both[f"{name}_after"].to_numpy(dtype=np.float64)
         with np.errstate(invalid="ignore"):
             near = np.abs(mine - theirs) <= TOLERANCE.get(name, 0.0) * (1 + np.abs(theirs))
-        column[~(near | (np.isnan(mine) & np.isnan(theirs)))] = name
+        near &= np.isfinite(theirs)
+        column[~(near | (mine == theirs) | (np.isnan(mine) & np.isnan(theirs)))] = name
     column[(both["_merge"] != "both").to_numpy()] = "row"
     found = []
     for place in np.flatnonzero(column != ""):

@@ -1,6 +1,7 @@
 """A small network and data set, and as a script their evaluation: small_run.py OUT ATTACKS BATCH_SIZE [OPTION].
 
-OPTION is "save-adversarial". The script prints one line per finished block, so that a test can kill it at a chosen place.
+OPTION is "save-adversarial". The script prints one line per finished block, so that a test can kill it at a chosen
+place.
 """
 
 from __future__ import annotations

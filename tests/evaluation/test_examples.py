@@ -177,7 +177,7 @@ def test_a_kill_between_the_last_writes_is_repaired(model, dataset, tmp_path, un
 
 
 class OutOfMemory(nn.Module):
-    """Fits five gradient forwards of more than four images, and no more."""
+    """Fits nine gradient forwards of eight images, and no more."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()

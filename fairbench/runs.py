@@ -3,7 +3,8 @@
 run.json keys: schema, protocol, command, started, seconds, versions, commit, hardware, processes, threads, block_size,
 seeds, dataset {name, split, count, num_classes, class_names, selection, index_sha256, sha256},
 model {name, sha256, normalize}, threat {norm, eps, eps_text}, attacks {name: resolved keywords}, precision, device,
-engine, accepted, flags [{name, severity, class, evidence, advice}].
+engine, accepted, flags [{name, severity, class, evidence, advice}], and where adversarial examples were kept, examples
+{files, bytes, sha256 (of examples.json)}.
 """
 
 from __future__ import annotations

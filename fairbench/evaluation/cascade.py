@@ -8,6 +8,7 @@ Shape key: B batch, C H W image.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from fairbench.attacks.attack_memory import AttackMemory
 from fairbench.attacks.survivors import Success
 from fairbench.evaluation.blocks import Work
+from fairbench.evaluation.examples import Keep
 from fairbench.evaluation.judging import check_example, into_ball, judge
 from fairbench.losses import margin
 from fairbench.outcomes import NATURAL, Outcomes
@@ -51,7 +53,9 @@ class Part:
     run: PartRun
 
 
-def part_rows(part: Part, judging: nn.Module, work: Work, *, attack: str, threat: Threat) -> Outcomes:
+def part_rows(
+    part: Part, judging: nn.Module, work: Work, *, attack: str, threat: Threat, keep: Keep | None = None
+) -> Outcomes:
     """Return the cumulative verdicts after `part`: one row per sample of the block, named "<attack>/<part>".
 
     Args:
@@ -60,28 +64,43 @@ def part_rows(part: Part, judging: nn.Module, work: Work, *, attack: str, threat
         work: the block, with the natural rows or those after the part before.
         attack: the cascade's name.
         threat: norm and radius.
+        keep: receives the projected examples of the survivors.
 
     A sample leaves only when the judge errs on its projected example; else it stays for the parts that follow. Where no
     part has found an example, loss, margin, linf and distance are null, and the prediction is the natural one.
     """
-    x, y, index = work.x, work.y, work.index
-    assert work.before is not None
     name = f"{attack}/{part.name}"
+
+    def craft(x: Tensor, y: Tensor, index: Tensor) -> Tensor:
+        x_adv = part.run(x, y, index=index, success=_confirmed_by(judging, x, y, threat), memory=work.memory)
+        # Rounding is forgiven and projected away; an example far outside is the attack's bug.
+        check_example(x_adv, x, attack=name, threat=threat, slack=1e-3)
+        x_adv = into_ball(x_adv.contiguous(), x, threat)
+        if keep is not None:
+            keep(name, index, x_adv, x)
+        return x_adv
+
+    return cumulative_rows(name, craft, judging, work, threat=threat)
+
+
+def cumulative_rows(
+    name: str, craft: Callable[[Tensor, Tensor, Tensor], Tensor], judging: nn.Module, work: Work, *, threat: Threat
+) -> Outcomes:
+    """Return the rows `name` of a block: those before, changed where the judge errs on a survivor's example.
+
+    `craft` takes the survivors' pixels, labels and indices and returns their examples; the rest as in `part_rows`.
+    """
+    assert work.before is not None
     frame = work.before.frame.copy()
-    assert np.array_equal(frame["index"], index.cpu().numpy())
+    assert np.array_equal(frame["index"], work.index.cpu().numpy())
     if set(frame["attack"]) == {NATURAL}:
         frame[["loss", "margin", "linf", "distance"]] = np.nan
     frame["attack"] = name
     survivors = np.flatnonzero(frame["prediction"] == frame["label"])
     if len(survivors):
-        rows = torch.from_numpy(survivors).to(x.device)
-        x_left, y_left = x[rows], y[rows]
-        success = _confirmed_by(judging, x_left, y_left, threat)
-        x_adv = part.run(x_left, y_left, index=index[rows], success=success, memory=work.memory)
-        # Rounding is forgiven and projected away; an example far outside is the attack's bug.
-        check_example(x_adv, x_left, attack=name, threat=threat, slack=1e-3)
-        x_adv = into_ball(x_adv.contiguous(), x_left, threat)
-        judged = judge(judging, x_adv, x_left, y_left, index[rows], attack=name, threat=threat).frame
+        rows = torch.from_numpy(survivors).to(work.x.device)
+        x, y, index = work.x[rows], work.y[rows], work.index[rows]
+        judged = judge(judging, craft(x, y, index), x, y, index, attack=name, threat=threat).frame
         broken = (judged["prediction"] != judged["label"]).to_numpy()
         for column in ("prediction", "loss", "margin", "linf", "distance"):
             values = frame[column].to_numpy().copy()

@@ -19,7 +19,8 @@ from fairbench.data.load import load_dataset
 from fairbench.data.registry import DATASETS, Normalization
 from fairbench.errors import BadInput
 from fairbench.evaluation.block_size import default_block_size
-from fairbench.evaluation.blocks import run_units
+from fairbench.evaluation.blocks import Unit, cut, run_units
+from fairbench.evaluation.examples import ExampleWriter
 from fairbench.evaluation.natural_accuracy import check_natural
 from fairbench.evaluation.networks import Networks, device_of, exact_arithmetic, frozen, networks
 from fairbench.evaluation.plan import Plan, make_plan, model_sha256
@@ -54,6 +55,7 @@ def evaluate(
     name: str = "model",
     model_record: Mapping[str, Any] | None = None,
     y: Tensor | npt.NDArray[Any] | Sequence[int] | None = None,
+    save_adversarial: bool = False,
 ) -> Run:
     """Attack `model` on every sample of `dataset` and return the run.
 
@@ -77,6 +79,7 @@ def evaluate(
         name: the model's name in the record.
         model_record: {name, sha256, normalize, ...} where the caller knows; given, normalisation is not checked.
         y: labels, where `dataset` is an array.
+        save_adversarial: keep the adversarial examples in `out`, which must be given (see `evaluation.examples`).
 
     Raises:
         BadInput: an argument is wrong, or `out` holds another run.
@@ -90,7 +93,7 @@ def evaluate(
     record = model_record or {"name": name, "sha256": model_sha256(model), "normalize": "none"}
     plan = make_plan(
         data, attacks, norm=norm, eps=eps, seed=seed, batch_size=batch_size, precision=precision, engine=engine,
-        device=place, threads=threads, model_record=record,
+        device=place, threads=threads, model_record=record, save_adversarial=save_adversarial,
     )  # fmt: skip
     trust = Trust(accept)
     return run_plan(model, plan, trust, out=out, progress=progress or Silent(), normalizations=known)
@@ -111,10 +114,12 @@ def run_plan(
     `normalizations` are those that the model may be lacking, see `natural_accuracy`.
 
     Raises:
-        BadInput: `out` holds another run or cannot be written.
+        BadInput: `out` holds another run, cannot be written, or is missing where examples are to be kept.
         Refused: a check of `trust`.
         WriteFailed: the disk is full.
     """
+    if plan.save_adversarial and out is None:
+        raise BadInput("adversarial examples are kept in the run folder, but none was given; give one with out=.")
     begun = time.monotonic()
     started = datetime.now(UTC).isoformat(timespec="seconds")
     folder = writable_folder(Path(out)) if out is not None else None
@@ -131,16 +136,24 @@ def run_plan(
         size = plan.batch_size or default_block_size(model, first_images(plan.dataset, 1, plan.device)[0])
         threads = torch.get_num_threads()
         store: FolderStore | MemoryStore = MemoryStore(size)
+        examples = ExampleWriter(folder) if plan.save_adversarial and folder is not None else None
         if folder is not None:
-            store = FolderStore(folder, plan.settings(), block_size=size, threads=threads)
+            store = FolderStore(folder, plan.settings(), block_size=size, threads=threads, examples=examples)
             threads = store.threads if plan.threads is None else threads
     with frozen(model), frozen(nets.judge), exact_arithmetic(threads):
-        outcomes = _attack(nets, plan, trust, store, progress)
+        units = attack_units(
+            plan.configs, nets, plan.threat, num_classes=plan.dataset.num_classes, seed=plan.seed, engine=plan.engine,
+            example=first_images(plan.dataset, 2, plan.device)[0], keep=None if examples is None else examples.keep,
+        )  # fmt: skip
+        outcomes = _attack(nets, units, plan, trust, store, progress)
     seconds = store.add_seconds() if isinstance(store, FolderStore) else time.monotonic() - begun
     finished = _record(plan, trust, started=started, seconds=seconds, threads=threads, block_size=store.block_size)
     if folder is None:
         return Run(str(plan.model_record["name"]), finished, outcomes)
     if distributed.is_main():
+        if examples is not None:
+            blocks = len(cut(plan.dataset, store.block_size))
+            finished["examples"] = examples.finish([unit.name for unit in units], blocks, store.block_size)
         write_whole(folder / "metrics.json", metrics_bytes(outcomes, plan.dataset.class_names))
         write_run(folder, finished, outcomes)
         assert isinstance(store, FolderStore)
@@ -149,12 +162,15 @@ def run_plan(
     return Run(folder.resolve().name, finished, outcomes, folder)
 
 
-def _attack(nets: Networks, plan: Plan, trust: Trust, store: FolderStore | MemoryStore, progress: Progress) -> Outcomes:
+def _attack(
+    nets: Networks,
+    units: Sequence[Unit],
+    plan: Plan,
+    trust: Trust,
+    store: FolderStore | MemoryStore,
+    progress: Progress,
+) -> Outcomes:
     natural = natural_unit(nets, plan.threat)
-    units = attack_units(
-        plan.configs, nets, plan.threat, num_classes=plan.dataset.num_classes, seed=plan.seed, engine=plan.engine,
-        example=first_images(plan.dataset, 2, plan.device)[0],
-    )  # fmt: skip
     tables = run_units([natural, *units], dataset=plan.dataset, store=store, device=plan.device, progress=progress)
     check_mode(nets.judge, trust)
     return with_final_verdicts(plan.configs, tables)

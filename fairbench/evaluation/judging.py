@@ -37,6 +37,11 @@ def into_ball(x_adv: Tensor, x: Tensor, threat: Threat) -> Tensor:
     return torch.where(factor < 1, x + (x_adv - x) * factor, x_adv).clamp(0, 1)
 
 
+def radius_limit(threat: Threat, slack: float = 0.0) -> float:
+    """Return the largest distance that counts as within the radius: float32 may round by 1e-6 + 1e-5 eps."""
+    return threat.eps * (1 + 1e-5 + slack) + 1e-6
+
+
 def check_example(x_adv: Tensor, x: Tensor, *, attack: str, threat: Threat, slack: float = 0.0) -> None:
     """Prove that an attack stayed within the threat model; float32 may round by 1e-6 + 1e-5 eps.
 
@@ -57,7 +62,7 @@ def check_example(x_adv: Tensor, x: Tensor, *, attack: str, threat: Threat, slac
     low, high = x_adv.min().item(), x_adv.max().item()
     farthest = distance(x_adv, x, threat.norm).max().item()
     # Written so that NaN fails it.
-    limit = threat.eps * (1 + 1e-5 + slack) + 1e-6
+    limit = radius_limit(threat, slack)
     if not (low >= -slack and high <= 1 + slack and farthest <= limit):
         raise Refused(
             "left-ball",

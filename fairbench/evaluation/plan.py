@@ -34,6 +34,7 @@ class Plan:
     device: torch.device
     threads: int | None
     model_record: Mapping[str, Any]
+    save_adversarial: bool = False
 
     def attacks(self) -> dict[str, dict[str, Any]]:
         """Return every keyword of every attack, resolved, by name."""
@@ -56,6 +57,8 @@ class Plan:
             "threads": self.threads or "default",
             "device": self.device.type,
             "protocol": PROTOCOL_VERSION,
+            # No number depends on it, but a folder without examples cannot be finished with them.
+            **({"adversarial examples": "saved"} if self.save_adversarial else {}),
         }
 
     def digest(self) -> str:
@@ -76,6 +79,7 @@ def make_plan(
     device: str | torch.device = "cpu",
     threads: int | None = None,
     model_record: Mapping[str, Any],
+    save_adversarial: bool = False,
 ) -> Plan:
     """Check what was asked for and return the plan.
 
@@ -102,7 +106,8 @@ def make_plan(
         if config.family == "aa":
             check_engine(engine, config, dataset.num_classes)
     return Plan(
-        dataset, configs, threat, seed, batch_size, precision, engine, device_of(device), threads, model_record
+        dataset, configs, threat, seed, batch_size, precision, engine, device_of(device), threads, model_record,
+        save_adversarial,
     )  # fmt: skip
 
 

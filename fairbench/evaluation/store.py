@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -14,7 +12,8 @@ from fairbench import distributed
 from fairbench.attacks.attack_memory import FileMemory
 from fairbench.errors import BadInput
 from fairbench.evaluation.blocks import Block
-from fairbench.outcomes import Outcomes
+from fairbench.evaluation.examples import ExampleWriter, unit_folder
+from fairbench.outcomes import NATURAL, Outcomes
 from fairbench.runs import Run, read_json, read_run, write_json
 
 
@@ -56,17 +55,27 @@ class MemoryStore:
 class FolderStore:
     """Blocks as files in `<run folder>/blocks/`, beside `settings.json`, which says what run they belong to.
 
-    `block_size` and `threads` are those that the run was begun with, halved sizes included.
+    `block_size` and `threads` are those that the run was begun with, halved sizes included. With `examples` a block of
+    an attack is finished once its examples are on disk, too.
 
     Raises:
         BadInput: the folder holds blocks of another run.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], *, block_size: int, threads: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        *,
+        block_size: int,
+        threads: int,
+        examples: ExampleWriter | None = None,
+    ) -> None:
         self.folder = Path(folder) / "blocks"
         self._settings = dict(settings)
         self._place = self.folder / "settings.json"
         self._clock = time.monotonic()
+        self._examples = examples
         self.block_size, self.threads = block_size, threads
         if self._place.exists():
             recorded = read_json(self._place, what="the record of unfinished work")
@@ -80,13 +89,13 @@ class FolderStore:
         write_json(self._place, {"settings": self._settings, "block_size": self.block_size, "threads": self.threads})
 
     def _path(self, unit: str, block: Block) -> Path:
-        slug = re.sub(r"[^\w.-]+", "_", unit)[:40]
-        digest = hashlib.sha256(unit.encode()).hexdigest()[:8]
-        return self.folder / f"{slug}-{digest}" / f"{self.block_size}-{block.number:06d}.parquet"
+        return self.folder / unit_folder(unit) / f"{self.block_size}-{block.number:06d}.parquet"
 
     def holds(self, unit: str, block: Block) -> bool:
         """Return whether a block is finished."""
-        return self._path(unit, block).exists()
+        examples = self._examples if unit != NATURAL else None
+        kept = examples is None or examples.holds(unit, block, self.block_size)
+        return kept and self._path(unit, block).exists()
 
     def load(self, unit: str, block: Block) -> Outcomes:
         """Return a finished block's rows."""
@@ -94,6 +103,8 @@ class FolderStore:
 
     def save(self, unit: str, block: Block, rows: Outcomes) -> None:
         """Write a finished block's rows, whole or not at all, and now and then the seconds spent."""
+        if self._examples is not None and unit != NATURAL:
+            self._examples.write(unit, block, self.block_size)
         rows.write(self._path(unit, block))
         self.memory(unit, block).forget()
         if distributed.is_main() and time.monotonic() - self._clock > 5:
@@ -116,6 +127,8 @@ class FolderStore:
     def halve(self) -> None:
         """Halve the block size for good; blocks of the old size no longer count."""
         self.block_size = max(1, self.block_size // 2)
+        if self._examples is not None:
+            self._examples.forget()
         if distributed.is_main():
             self._write()
         distributed.barrier()

@@ -10,6 +10,7 @@ from fairbench.attacks import AttackConfig, attack_function
 from fairbench.errors import unknown
 from fairbench.evaluation.blocks import Unit, Work
 from fairbench.evaluation.cascade import Part, part_rows
+from fairbench.evaluation.examples import Keep
 from fairbench.evaluation.judging import judge
 from fairbench.evaluation.native import native_parts
 from fairbench.evaluation.networks import Networks
@@ -40,8 +41,9 @@ def attack_units(
     seed: int,
     engine: str,
     example: Tensor,
+    keep: Keep | None = None,
 ) -> list[Unit]:
-    """Return the units of all attacks, a cascade's parts one after the other.
+    """Return the units of all attacks, a cascade's parts one after the other; `keep` receives what is judged.
 
     `example` (b, C, H, W) are some images, the same in every process.
 
@@ -59,14 +61,14 @@ def attack_units(
             else:
                 parts = reference_parts(nets, threat, num_classes=num_classes, seed=seed)
             for part in parts:
-                units.append(_part_unit(config.name, part, before, nets, threat))
+                units.append(_part_unit(config.name, part, before, nets, threat, keep))
                 before = units[-1].name
         else:
-            units.append(_attack_unit(config, nets, threat, seed))
+            units.append(_attack_unit(config, nets, threat, seed, keep))
     return units
 
 
-def _attack_unit(config: AttackConfig, nets: Networks, threat: Threat, seed: int) -> Unit:
+def _attack_unit(config: AttackConfig, nets: Networks, threat: Threat, seed: int, keep: Keep | None) -> Unit:
     attack = attack_function(config, threat)
 
     def compute(work: Work) -> Outcomes:
@@ -74,14 +76,16 @@ def _attack_unit(config: AttackConfig, nets: Networks, threat: Threat, seed: int
         # Not keyed by the attack's name: attacks that differ in a keyword begin at the same point, and T = 1 is PGD.
         random = SampleRandom(seed, "attack", index)
         x_adv = attack(nets.gradient, x, y, eps=threat.eps, random=random, judge=nets.judge_if_other)
+        if keep is not None:
+            keep(config.name, index, x_adv, x)
         return judge(nets.judge, x_adv, x, y, index, attack=config.name, threat=threat)
 
     return Unit(config.name, compute)
 
 
-def _part_unit(attack: str, part: Part, before: str, nets: Networks, threat: Threat) -> Unit:
+def _part_unit(attack: str, part: Part, before: str, nets: Networks, threat: Threat, keep: Keep | None) -> Unit:
     def compute(work: Work) -> Outcomes:
-        return part_rows(part, nets.judge, work, attack=attack, threat=threat)
+        return part_rows(part, nets.judge, work, attack=attack, threat=threat, keep=keep)
 
     return Unit(f"{attack}/{part.name}", compute, before)
 

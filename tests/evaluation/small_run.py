@@ -1,6 +1,7 @@
-"""A small network and data set, and as a script their evaluation: small_run.py OUT ATTACKS BATCH_SIZE.
+"""A small network and data set, and as a script their evaluation: small_run.py OUT ATTACKS BATCH_SIZE [OPTION].
 
-The script prints one line per finished block, so that a test can kill it at a chosen place.
+OPTION is "save-adversarial". The script prints one line per finished block, so that a test can kill it at a chosen
+place.
 """
 
 from __future__ import annotations
@@ -42,13 +43,16 @@ class Lines(Silent):
         print("block", flush=True)
 
 
-def main(out: str, attacks: str, batch_size: str) -> None:
+def main(out: str, attacks: str, batch_size: str, save: str = "") -> None:
     from fairbench import distributed
 
     torch.set_num_threads(1)
     distributed.start(torch.device("cpu"))
     model = small_network()
-    evaluate(model, small_dataset(model), attacks, eps="0.1", batch_size=int(batch_size), out=out, progress=Lines())
+    evaluate(
+        model, small_dataset(model), attacks, eps="0.1", batch_size=int(batch_size), out=out, progress=Lines(),
+        save_adversarial=save == "save-adversarial",
+    )  # fmt: skip
     distributed.stop()
 
 

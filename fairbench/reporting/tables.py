@@ -17,6 +17,10 @@ IF_EQUAL_NOTE = (
     "Worst with its class and 95 % interval; Equal: the worst class that these image counts would show on average if "
     "all classes were equal; SD: standard deviation over classes, in points; NSD: SD / mean over classes."
 )
+OWN_INTERVAL_NOTE = (
+    "Intervals are Wilson's 95 % for each class by itself; as 'worst class' the lowest one has another interval, which "
+    "allows for its having been picked as the lowest."
+)
 BEST_NOTE = "Bold: best of the column, which is not a test; 'fairbench compare' tests two runs on the same images."
 
 
@@ -72,7 +76,7 @@ def classes_table(view: RunView, stem: str) -> Table:
         count = view.of(view.strongest)["class_count"][c]
         cells = [percent_cell(view.of(a)["class_accuracy"][c], view.of(a)["class_interval"][c]) for a in attacks]
         rows.append((Cell(view.class_names[c]), Cell(str(count)), *cells))
-    notes = ["Intervals are Wilson's 95 % for each class by itself."]
+    notes = [OWN_INTERVAL_NOTE]
     others = [a for a in attacks if view.of(a)["class_count"] != view.of(view.strongest)["class_count"]]
     if others:
         notes.append(f"n counts the images of {view.strongest}; {', '.join(others)} saw others.")

@@ -197,11 +197,14 @@ PRESETS: dict[str, Preset] = {
 
 
 def describe_attacks() -> list[tuple[str, str]]:
-    """Return (name, description) of every family and preset, for `fairbench list attacks`."""
+    """Return (a name, description) of every family, for `fairbench list attacks`."""
     rows = []
     for family in ATTACKS.values():
         takes = f" [{', '.join(family.keywords)}]" if family.keywords else ""
         rows.append((family.example, family.summary + takes))
-    for name, preset in PRESETS.items():
-        rows.append((name, f"{preset.attack} at {preset.eps}: {preset.used_by}"))
     return rows
+
+
+def describe_presets() -> list[tuple[str, str]]:
+    """Return (name, description) of every preset, for `fairbench list attacks`."""
+    return [(name, f"{preset.attack} at {preset.eps}: {preset.used_by}") for name, preset in PRESETS.items()]

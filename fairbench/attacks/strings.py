@@ -104,7 +104,7 @@ def parse_attack(text: str) -> AttackConfig:
     family_name = match[1] if match else ""
     if match is None or family_name not in ATTACKS:
         plain = re.sub(r"\(.*", "", name)
-        known = [*(family.example.split("(")[0] for family in ATTACKS.values()), *PRESETS]
+        known = [*(family.example for family in ATTACKS.values()), *PRESETS]
         if re.sub(r"\d+$", "", plain) in PRESETS or plain in PRESETS:
             raise BadInput(f"preset {plain!r} takes no keywords and no number of steps, but got {name[:60]!r}.")
         if name != name.lower():

@@ -91,13 +91,15 @@ def _evaluate(
     from fairbench.evaluation.plan import make_plan
     from fairbench.evaluation.trust import Trust
     from fairbench.models.checkpoint import read_sidecar
-    from fairbench.models.load import load_checkpoint
+    from fairbench.models.load import load_checkpoint, usable_kind
     from fairbench.whole_file import writable_folder
 
     trust = Trust(accept)
     if out is not None:
         writable_folder(Path(out))
-    name = dataset or _recorded_dataset(checkpoint, read_sidecar(checkpoint) if checkpoint.is_file() else {})
+    # The file comes first: nobody should be asked for the data set of something that is no checkpoint.
+    usable_kind(checkpoint, trust_program=trust_program)
+    name = dataset or _recorded_dataset(checkpoint, read_sidecar(checkpoint))
     whole = load_dataset(name, "test", data_dir=data_dir, resize=resize, crop=crop)
     loaded = load_checkpoint(
         checkpoint, model=model, normalize=normalize, dataset=whole, trust_program=trust_program,
@@ -122,8 +124,6 @@ def _evaluate(
 def _recorded_dataset(checkpoint: Path, sidecar: Mapping[str, Any] | None) -> str:
     from fairbench.errors import BadInput
 
-    if not checkpoint.is_file():
-        raise BadInput(f"no checkpoint at {str(checkpoint)[:200]!r}; give a .pt, .pth or .safetensors file.")
     name = (sidecar or {}).get("dataset")
     if not name:
         raise BadInput(

@@ -28,7 +28,7 @@ from fairbench.models.fit import (
 from fairbench.models.normalize import normalized
 from fairbench.models.program import load_program, refusal
 from fairbench.models.registry import Shape, build_network, is_model_name
-from fairbench.models.weights import check_file, file_kind, read_weights
+from fairbench.models.weights import Kind, check_file, file_kind, read_weights
 
 
 @dataclass(frozen=True)
@@ -90,14 +90,12 @@ def load_checkpoint(
             raise BadInput(f"{option} must not be an empty text; leave it out, or name one.")
     check_file(path)
     sidecar, sha256 = verified_sidecar(path)
-    kind = file_kind(path)
+    kind = usable_kind(path, trust_program=trust_program)
     known = sidecar or {}
     num_classes, shape = _task(dataset, num_classes, shape)
     if shape is None and known.get("shape"):
         shape = (known["shape"][0], known["shape"][1], known["shape"][2])
     if kind == "torchscript" or kind == "export":
-        if not trust_program:
-            raise refusal(path, kind)
         network = load_program(path, kind, torch.device(device))
         loaded = _Filled(network, "torchscript" if kind == "torchscript" else "torch.export", None, None)
     else:
@@ -110,6 +108,18 @@ def load_checkpoint(
     channels = shape[0] if shape is not None else loaded.channels
     ready = normalized(loaded.network, text, channels).to(device).eval()
     return LoadedModel(ready, path.stem, sha256, text, loaded.architecture, loaded.num_classes, sidecar)
+
+
+def usable_kind(path: Path, *, trust_program: bool) -> Kind:
+    """Say what the file at `path` is, from its first bytes and its listing alone.
+
+    Raises:
+        BadInput: it is missing, truncated, no checkpoint, or a program that was not said to be trusted.
+    """
+    kind = file_kind(path)
+    if kind in ("torchscript", "export") and not trust_program:
+        raise refusal(path, kind)
+    return kind
 
 
 def load_model(path: Path | str, **options: Any) -> nn.Module:

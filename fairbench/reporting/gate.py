@@ -24,8 +24,8 @@ from fairbench.runs import Run
 
 ALPHA = 0.05
 UNCORRECTED_NOTE = (
-    "Each p is of its check alone: unlike 'compare' (Holm), the gate does not correct for the number of checks, because "
-    "a check also needs a drop beyond its limit to fail, and a missed regression costs more than a second look."
+    "Each p is of its check alone: unlike 'compare' (Holm), the gate does not correct for the number of checks, "
+    "because a check also needs a drop beyond its limit to fail, and a missed regression costs more than a second look."
 )
 Verdicts = npt.NDArray[np.bool_]
 
@@ -141,7 +141,8 @@ def gate_table(result: GateResult) -> Table:
     )  # fmt: skip
     rows = tuple(
         (
-            Cell(check.attack), Cell("all classes" if check.scope in ("average", "flips") else beside_number(check.scope)),
+            Cell(check.attack),
+            Cell("all classes" if check.scope in ("average", "flips") else beside_number(check.scope)),
             Cell(str(check.count)), Cell(f"{100 * check.baseline_robust / check.count:.2f}"),
             Cell(f"{100 * check.robust / check.count:.2f}"), Cell(_points(check)), Cell(str(check.lost)),
             Cell(str(check.gained)), Cell(check.limit), Cell("" if check.p is None else f"{check.p:.2g}"),

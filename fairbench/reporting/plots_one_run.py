@@ -156,6 +156,7 @@ def _sides(
 def _spoken(view: RunView, attack: str) -> str:
     largest = confusions(view, attack)[:3]
     told = "; ".join(
-        f"{beside_number(view.class_names[c])} to {beside_number(view.class_names[k])} {100 * share:.0f} %" for c, k, _, share in largest
+        f"{beside_number(view.class_names[c])} to {beside_number(view.class_names[k])} {100 * share:.0f} %"
+        for c, k, _, share in largest
     )
     return f"Share of each true class in percent. Largest confusions: {told or 'none'}."

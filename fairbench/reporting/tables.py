@@ -65,6 +65,24 @@ def summary_table(sets: Sequence[SampleSet]) -> Table:
     return Table("summary", f"{caption}; intervals 95 %", columns, tuple(rows))
 
 
+def brief_table(sample_set: SampleSet, attack: str) -> Table:
+    """Return one row per run that fits 80 columns: natural average, and average and worst class under one attack."""
+    columns = (
+        Column("model", text=True), Column("natural %"), Column(f"{attack} %"), Column(f"{attack} worst class %"),
+        Column("if equal %"),
+    )  # fmt: skip
+    rows = []
+    for view in sample_set.having(attack):
+        average, worst, equal, *_ = _summary(view, attack)
+        natural = view.of(NATURAL)["average"] if NATURAL in view.attacks else None
+        rows.append((Cell(view.label), percent_cell(natural), Cell(average.text), worst, equal))
+    notes = (
+        "Worst class: accuracy, name and 95 % interval.",
+        "If equal: the lowest of equal classes, on average, by chance alone.",
+    )
+    return Table("brief", f"{sample_set.samples}, {sample_set.threat}", columns, tuple(rows), notes)
+
+
 def classes_table(view: RunView, stem: str) -> Table:
     """Return rows = classes, the lowest under the strongest attack first; accuracy with Wilson's 95 % interval."""
     attacks = view.attacks

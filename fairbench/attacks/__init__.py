@@ -1,4 +1,7 @@
-"""Attacks: keyword-only functions (model, x, y, *, eps, random, ...) -> x_adv, and the strings that name them."""
+"""Attacks: keyword-only functions (model, x, y, *, eps, random, ...) -> x_adv, and the strings that name them.
+
+Importing this package does not load torch: names and strings are read before it is needed.
+"""
 
 from fairbench.attacks.registry import ATTACKS, PRESETS, describe_attacks, describe_presets
 from fairbench.attacks.strings import (

@@ -46,13 +46,15 @@ def command(checkpoint: Path, **options: Any) -> None:
     Every finished block of images is saved at once: after an interruption the same command continues. The last line
     printed is the run folder.
     """
+    for name, value in options.items():
+        if value == "" or value == ("",):
+            raise click.UsageError(f"--{name.replace('_', '-')} is empty; leave it out for its default.")
+    _check_without_torch(checkpoint, **options)
+
     from fairbench import distributed
     from fairbench.evaluation.networks import device_of
     from fairbench.progress import Bars, Silent
 
-    for name, value in options.items():
-        if value == "" or value == ("",):
-            raise click.UsageError(f"--{name.replace('_', '-')} is empty; leave it out for its default.")
     device = device_of(options.pop("device"))
     if device.type == "cuda" and device.index is None:
         device = device_of(f"cuda:{distributed.local_rank()}")
@@ -66,6 +68,28 @@ def command(checkpoint: Path, **options: Any) -> None:
             _evaluate(checkpoint, device=device, progress=Silent(), **options)
     finally:
         distributed.stop()
+
+
+def _check_without_torch(
+    checkpoint: Path, *, attacks: str, norm: str, eps: str | None, out: str | None, trust_program: bool, **_: object
+) -> None:
+    """Refuse in a moment what can be refused without torch, which takes seconds to load.
+
+    The file comes first: nobody should be asked for the data set of something that is no checkpoint.
+    """
+    from fairbench.attacks import parse_attacks, preset_eps, split_attacks
+    from fairbench.models.file_kind import usable_kind
+    from fairbench.threat import Threat
+    from fairbench.whole_file import writable_folder
+
+    usable_kind(checkpoint, trust_program=trust_program)
+    configs = parse_attacks(split_attacks(attacks))
+    given = eps if eps is not None else preset_eps(configs)
+    threat = Threat.parse(norm, given if given is not None else 0.0)
+    for config in configs:
+        config.check(threat)
+    if out is not None:
+        writable_folder(Path(out))
 
 
 def _evaluate(
@@ -91,14 +115,9 @@ def _evaluate(
     from fairbench.evaluation.plan import make_plan
     from fairbench.evaluation.trust import Trust
     from fairbench.models.checkpoint import read_sidecar
-    from fairbench.models.load import load_checkpoint, usable_kind
-    from fairbench.whole_file import writable_folder
+    from fairbench.models.load import load_checkpoint
 
     trust = Trust(accept)
-    if out is not None:
-        writable_folder(Path(out))
-    # The file comes first: nobody should be asked for the data set of something that is no checkpoint.
-    usable_kind(checkpoint, trust_program=trust_program)
     name = dataset or _recorded_dataset(checkpoint, read_sidecar(checkpoint))
     whole = load_dataset(name, "test", data_dir=data_dir, resize=resize, crop=crop)
     loaded = load_checkpoint(

@@ -15,6 +15,7 @@ from fairbench.data.registry import DATASETS
 from fairbench.errors import BadInput, unknown
 from fairbench.models.checkpoint import verified_sidecar
 from fairbench.models.factory import build_from_factory, is_factory
+from fairbench.models.file_kind import check_file, usable_kind
 from fairbench.models.fit import (
     USUAL_SHAPES,
     adapted,
@@ -26,9 +27,9 @@ from fairbench.models.fit import (
     suggestion,
 )
 from fairbench.models.normalize import normalized
-from fairbench.models.program import load_program, refusal
+from fairbench.models.program import load_program
 from fairbench.models.registry import Shape, build_network, is_model_name
-from fairbench.models.weights import Kind, check_file, file_kind, read_weights
+from fairbench.models.weights import read_weights
 
 
 @dataclass(frozen=True)
@@ -108,18 +109,6 @@ def load_checkpoint(
     channels = shape[0] if shape is not None else loaded.channels
     ready = normalized(loaded.network, text, channels).to(device).eval()
     return LoadedModel(ready, path.stem, sha256, text, loaded.architecture, loaded.num_classes, sidecar)
-
-
-def usable_kind(path: Path, *, trust_program: bool) -> Kind:
-    """Say what the file at `path` is, from its first bytes and its listing alone.
-
-    Raises:
-        BadInput: it is missing, truncated, no checkpoint, or a program that was not said to be trusted.
-    """
-    kind = file_kind(path)
-    if kind in ("torchscript", "export") and not trust_program:
-        raise refusal(path, kind)
-    return kind
 
 
 def load_model(path: Path | str, **options: Any) -> nn.Module:

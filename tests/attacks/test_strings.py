@@ -79,6 +79,8 @@ def test_autoattack_in_other_versions():
         ("tpgd20(t=0.5)", "unknown keyword of tpgd"),
         ("tpdg20(T=2)", "Did you mean 'tpgd20(T=0.5)'"),
         ("PGD20", "Did you mean 'pgd20'"),
+        ("TPGD20(T=0.5)", "Did you mean 'tpgd20(T=0.5)'"),
+        ("PGD20_003", "Did you mean 'pgd20_003'"),
         ("pgd20_0033", "Did you mean 'pgd20_003'"),
         ("", "unknown attack"),
         ("natural", "unknown attack"),

@@ -123,8 +123,8 @@ ATTACKS: dict[str, Family] = {
         {"start": _start("uniform"), "kappa": Keyword(_kappa, None, "confidence in logits; else no limit"), **_SHARED},
     ),
     "tpgd": Family(
-        "tpgd20(T=0.5)", "Temperature-PGD: the cross-entropy of logits at a temperature", "temperature_pgd:temperature_pgd",
-        "cross-entropy at a temperature", True,
+        "tpgd20(T=0.5)", "Temperature-PGD: the cross-entropy of logits at a temperature",
+        "temperature_pgd:temperature_pgd", "cross-entropy at a temperature", True,
         {
             "T": Keyword(_temperature, None, "temperature; 1 is PGD", required=True),
             "where": Keyword(_one_of("divide", "multiply"), "divide", "logits / T | logits * T"),

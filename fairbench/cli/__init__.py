@@ -80,7 +80,7 @@ def run(args: list[str] | None = None) -> int:
         return stop.exit_code
     except (_InterruptedByPerson, click.exceptions.Abort, KeyboardInterrupt):
         if sys.stderr.isatty():
-            click.echo(err=True)  # the terminal stands behind its own "^C"
+            click.echo("\r\x1b[K", nl=False, err=True)  # the terminal may stand behind its own "^C"
         return _say("interrupted; the same command goes on where this one stopped.", 130)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)

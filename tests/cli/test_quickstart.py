@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fairbench.cli import quickstart, run
+from fairbench.cli import quickstart, run, train
 from fairbench.cli.quickstart import Evaluation, Step, Training
 
 
@@ -74,3 +74,19 @@ def test_the_time_left_counts_what_is_left_at_the_speed_of_what_worked(
     assert [line.split(": fairbench")[0] for line in capsys.readouterr().err.splitlines()] == [
         "[1/4] finished before", "[2/4] estimating the time left", "[3/4] about 3:30 left", "[4/4] about 1:00 left",
     ]  # fmt: skip
+
+
+def test_ctrl_c_within_a_step_is_one_sentence_without_empty_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def press(**options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.command, "callback", press)
+    assert run(["quickstart", "--out", str(tmp_path)]) == 130
+    printed = capsys.readouterr()
+    lines = printed.err.splitlines()
+    assert " steps: train a teacher and 5 students" in lines[0]
+    assert lines[1].startswith("[1/")
+    assert lines[2:] == ["fairbench: interrupted; the same command goes on where this one stopped."]
+    assert printed.out == ""

@@ -95,7 +95,7 @@ def run_numbers(view: RunView, attack: str) -> tuple[BigNumber, ...]:
                 interval(metrics, "worst_class"),
                 f"{share(metrics['if_equal']['worst_class']['expected'])} expected if all classes were equal",
                 *tenth,
-                "not the interval of its row in the table: it allows for having picked the lowest class",
+                "this interval allows for having picked the lowest class; that of its row in the table does not",
             ),
             "worst",
         ),

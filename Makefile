@@ -13,7 +13,7 @@ help:
 	@echo "make test-slow    the long versions: real checkpoints, simulations, many kills"
 
 quickstart: $(VENV)/.installed
-	$(BIN)/fairbench quickstart
+	@$(BIN)/fairbench quickstart
 
 test: lint
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --durations=15
@@ -37,10 +37,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing fairbench into $(VENV): PyTorch is large, so this takes one to several minutes and up to 6 GB."
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing fairbench with its tests' tools into $(VENV): one to several minutes, up to 6 GB (PyTorch)."
 	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	@touch $@ $(VENV)/.installed
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -46,8 +48,24 @@ class Silent:
         """Do nothing."""
 
 
+@dataclass
+class _Count:
+    """How far a bar is; `told` is when and what was last printed of it where no terminal draws it."""
+
+    name: str
+    total: float
+    done: float
+    told: tuple[float, float]
+
+
 class Bars:
-    """Rich progress bars on stderr, as a context manager; plain lines where stderr is no terminal."""
+    """Rich progress bars on stderr, as a context manager.
+
+    Where stderr is no terminal, plain lines "pgd20: 400 of 900" at the start, at the end, and between them at most
+    every ten seconds.
+    """
+
+    quiet_seconds = 10.0
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -55,8 +73,7 @@ class Bars:
 
         self._console = Console(file=sys.stderr, highlight=False, markup=False)
         self._live = self._console.is_terminal
-        self._names: dict[int, str] = {}
-        self._done: dict[int, float] = {}
+        self._counts: dict[int, _Count] = {}
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -72,26 +89,27 @@ class Bars:
         """Begin a bar."""
         task = self._progress.add_task(name, total=total)
         self._progress.update(task, completed=done)
-        self._names[int(task)] = name
-        self._done[int(task)] = done
-        if not self._live:
-            self._console.print(f"{name} ...", soft_wrap=True)
+        self._counts[int(task)] = _Count(name, total, done, (-self.quiet_seconds, -1))
+        self._tell(int(task), always=True)
         return int(task)
 
     def advance(self, bar: int, amount: float = 1) -> None:
         """Move a bar forward."""
-        self._done[bar] += amount
-        self._progress.update(self._task(bar), completed=self._done[bar])
+        count = self._counts[bar]
+        count.done += amount
+        self._progress.update(self._task(bar), completed=count.done)
+        self._tell(bar)
 
     def glance(self, bar: int, amount: float) -> None:
         """Show what is under way."""
-        self._progress.update(self._task(bar), completed=self._done[bar] + amount)
+        self._progress.update(self._task(bar), completed=self._counts[bar].done + amount)
+        self._tell(bar, amount)
 
     def finish(self, bar: int) -> None:
         """Close a bar."""
         self._progress.remove_task(self._task(bar))
-        self._names.pop(bar, None)
-        self._done.pop(bar, None)
+        self._tell(bar, always=True)
+        del self._counts[bar]
 
     def say(self, text: str) -> None:
         """Print one line above the bars."""
@@ -99,6 +117,14 @@ class Bars:
 
     def _task(self, bar: int) -> Any:
         return bar
+
+    def _tell(self, bar: int, under_way: float = 0, *, always: bool = False) -> None:
+        """Print how far a bar is where none is drawn, unless that was done a moment ago; never the same count twice."""
+        count, now = self._counts[bar], time.monotonic()
+        done = count.done + under_way
+        if not self._live and done != count.told[1] and (always or now - count.told[0] >= self.quiet_seconds):
+            self.say(f"{count.name}: {done:,.0f} of {count.total:,.0f}")
+            count.told = (now, done)
 
     def __enter__(self) -> Self:
         self._progress.start()

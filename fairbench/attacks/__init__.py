@@ -1,6 +1,9 @@
-"""Attacks: keyword-only functions (model, x, y, *, eps, random, ...) -> x_adv, and the strings that name them."""
+"""Attacks: keyword-only functions (model, x, y, *, eps, random, ...) -> x_adv, and the strings that name them.
 
-from fairbench.attacks.registry import ATTACKS, PRESETS, describe_attacks
+Importing this package does not load torch: names and strings are read before it is needed.
+"""
+
+from fairbench.attacks.registry import ATTACKS, PRESETS, describe_attacks, describe_presets
 from fairbench.attacks.strings import (
     Attack,
     AttackConfig,
@@ -18,6 +21,7 @@ __all__ = [
     "AttackConfig",
     "attack_function",
     "describe_attacks",
+    "describe_presets",
     "parse_attack",
     "parse_attacks",
     "preset_eps",

@@ -13,14 +13,9 @@ targeted part overwrites the number; here it has five always.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
-from fairbench.attacks.apgd import apgd, apgd_targeted
-from fairbench.attacks.fab import fab, fab_targeted
-from fairbench.attacks.square import square
 from fairbench.attacks.targets import TARGETS, num_targets
 from fairbench.threat import Norm
 
@@ -29,14 +24,14 @@ VERSIONS: dict[str, tuple[str, ...]] = {
     "plus": ("apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"),
     "rand": ("apgd-ce", "apgd-dlr"),
 }
-#: By a part's name: the attack and what it is always called with.
-PARTS: dict[str, tuple[Callable[..., Tensor], Mapping[str, Any]]] = {
-    "apgd-ce": (apgd, {"loss": "ce"}),
-    "apgd-dlr": (apgd, {"loss": "dlr"}),
-    "apgd-t": (apgd_targeted, {}),
-    "fab": (fab, {}),
-    "fab-t": (fab_targeted, {}),
-    "square": (square, {}),
+#: By a part's name: where the attack is (see `named_function`), and what it is always called with.
+PARTS: dict[str, tuple[str, Mapping[str, Any]]] = {
+    "apgd-ce": ("apgd:apgd", {"loss": "ce"}),
+    "apgd-dlr": ("apgd:apgd", {"loss": "dlr"}),
+    "apgd-t": ("apgd:apgd_targeted", {}),
+    "fab": ("fab:fab", {}),
+    "fab-t": ("fab:fab_targeted", {}),
+    "square": ("square:square", {}),
 }
 STEPS, QUERIES, DRAWS = 100, 5000, 20
 

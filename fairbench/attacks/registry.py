@@ -1,4 +1,7 @@
-"""ATTACKS and PRESETS: every attack that a string can name, and the keywords it takes."""
+"""ATTACKS and PRESETS: every attack that a string can name, and the keywords it takes.
+
+Names, keywords and values are known without torch, so that a mistake in them is found before torch is loaded.
+"""
 
 from __future__ import annotations
 
@@ -6,36 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
-
-from fairbench.attacks import l2, linf
 from fairbench.attacks.autoattack import PARTS, VERSIONS
-from fairbench.attacks.cw import cw
-from fairbench.attacks.fgsm import fgsm
-from fairbench.attacks.kl import kl
-from fairbench.attacks.pgd import Descent, pgd
-from fairbench.attacks.temperature_pgd import temperature_pgd
 from fairbench.errors import BadInput, unknown
 from fairbench.threat import Norm, parse_number
-
-
-@dataclass(frozen=True)
-class Ball:
-    """What differs between norms: the descent, the projection (x_adv, x, eps) and the starting points by name."""
-
-    descend: Descent
-    project: Callable[[Tensor, Tensor, float | Tensor], Tensor]
-    starts: Mapping[str, linf.Start]
-
-
-BALLS: dict[Norm, Ball] = {
-    "Linf": Ball(
-        pgd, linf.project, {"uniform": linf.uniform_start, "normal": linf.normal_start, "none": linf.no_start}
-    ),
-    "L2": Ball(
-        l2.pgd_l2, l2.project, {"uniform": l2.uniform_start, "normal": linf.normal_start, "none": linf.no_start}
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -116,8 +92,8 @@ class Family:
     Attributes:
         example: a string that names one of them.
         summary: what it does, in one line.
-        attack: (model, x, y, *, eps, random, descend, start, step_size, **own) -> x_adv; None for AutoAttack, which is
-            a cascade that the evaluator runs.
+        attack: where it is, "module:function" in `fairbench.attacks`: (model, x, y, *, eps, random, descend, start,
+            step_size, **own) -> x_adv; None for AutoAttack, a cascade that the evaluator runs.
         objective: the name of what it increases, for run.json.
         counted: whether the number of steps follows the name ("pgd20").
         keywords: by name.
@@ -126,7 +102,7 @@ class Family:
 
     example: str
     summary: str
-    attack: Callable[..., Tensor] | None
+    attack: str | None
     objective: str
     counted: bool
     keywords: Mapping[str, Keyword] = field(default_factory=dict)
@@ -135,20 +111,20 @@ class Family:
 
 ATTACKS: dict[str, Family] = {
     "fgsm": Family(
-        "fgsm", "one step of eps on the cross-entropy, no start", fgsm, "cross-entropy", False,
+        "fgsm", "one step of eps on the cross-entropy, no start", "fgsm:fgsm", "cross-entropy", False,
         {"start": _start("none"), **_SHARED, "step_size": Keyword(_number, None, "eps where not given")},
     ),
     "pgd": Family(
-        "pgd20", "PGD on the cross-entropy, uniform start, step eps/4, final iterate", pgd, "cross-entropy", True,
+        "pgd20", "PGD on the cross-entropy, uniform start, step eps/4, final iterate", "pgd:pgd", "cross-entropy", True,
         {"start": _start("uniform"), **_SHARED},
     ),
     "cw": Family(
-        "cw30", "PGD on the margin loss of Carlini & Wagner", cw, "margin", True,
+        "cw30", "PGD on the margin loss of Carlini & Wagner", "cw:cw", "margin", True,
         {"start": _start("uniform"), "kappa": Keyword(_kappa, None, "confidence in logits; else no limit"), **_SHARED},
     ),
     "tpgd": Family(
-        "tpgd20(T=0.5)", "Temperature-PGD: the cross-entropy of logits at a temperature", temperature_pgd,
-        "cross-entropy at a temperature", True,
+        "tpgd20(T=0.5)", "Temperature-PGD: the cross-entropy of logits at a temperature",
+        "temperature_pgd:temperature_pgd", "cross-entropy at a temperature", True,
         {
             "T": Keyword(_temperature, None, "temperature; 1 is PGD", required=True),
             "where": Keyword(_one_of("divide", "multiply"), "divide", "logits / T | logits * T"),
@@ -156,7 +132,7 @@ ATTACKS: dict[str, Family] = {
         },
     ),
     "kl": Family(
-        "kl10", "PGD on the KL divergence to the natural prediction (TRADES's attack)", kl,
+        "kl10", "PGD on the KL divergence to the natural prediction (TRADES's attack)", "kl:kl",
         "KL to the natural prediction", True, {"start": _start("normal"), **_SHARED},
     ),
     "aa": Family(
@@ -197,11 +173,14 @@ PRESETS: dict[str, Preset] = {
 
 
 def describe_attacks() -> list[tuple[str, str]]:
-    """Return (name, description) of every family and preset, for `fairbench list attacks`."""
+    """Return (a name, description) of every family, for `fairbench list attacks`."""
     rows = []
     for family in ATTACKS.values():
         takes = f" [{', '.join(family.keywords)}]" if family.keywords else ""
         rows.append((family.example, family.summary + takes))
-    for name, preset in PRESETS.items():
-        rows.append((name, f"{preset.attack} at {preset.eps}: {preset.used_by}"))
     return rows
+
+
+def describe_presets() -> list[tuple[str, str]]:
+    """Return (name, description) of every preset, for `fairbench list attacks`."""
+    return [(name, f"{preset.attack} at {preset.eps}: {preset.used_by}") for name, preset in PRESETS.items()]

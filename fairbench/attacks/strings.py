@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Protocol
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fairbench.attacks.autoattack import resolved_parts
-from fairbench.attacks.early_stop import stopping
-from fairbench.attacks.registry import ATTACKS, BALLS, PRESETS
-from fairbench.attacks.restarts import keep_best
+from fairbench.attacks.registry import ATTACKS, PRESETS
 from fairbench.errors import BadInput, unknown
-from fairbench.sample_random import SampleRandom
 from fairbench.threat import Threat, parse_number
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from fairbench.sample_random import SampleRandom
 
 _SHAPE = re.compile(r"([A-Za-z_]\w*?)(\d*)(?:\((.*)\))?", re.ASCII)
 
@@ -104,17 +104,21 @@ def parse_attack(text: str) -> AttackConfig:
     family_name = match[1] if match else ""
     if match is None or family_name not in ATTACKS:
         plain = re.sub(r"\(.*", "", name)
-        known = [*(family.example.split("(")[0] for family in ATTACKS.values()), *PRESETS]
+        known = [*(family.example for family in ATTACKS.values()), *PRESETS]
         if re.sub(r"\d+$", "", plain) in PRESETS or plain in PRESETS:
             raise BadInput(f"preset {plain!r} takes no keywords and no number of steps, but got {name[:60]!r}.")
-        if name != name.lower():
-            raise BadInput(
-                f"unknown attack {name[:60]!r}. Did you mean {name.lower()[:60]!r}? Names are in lower case."
-            )
+        lowered = plain.lower() + name[len(plain) :]
+        if lowered != name and _is_known(lowered):
+            raise BadInput(f"unknown attack {name[:60]!r}. Did you mean {lowered[:60]!r}? Names are in lower case.")
         raise unknown("attack", name, known)
     family = ATTACKS[family_name]
     steps = _steps(name, family_name, match[2], counted=family.counted, example=family.example)
     return AttackConfig(name, family_name, steps, MappingProxyType(_keywords(name, family_name, match[3])))
+
+
+def _is_known(name: str) -> bool:
+    match = _SHAPE.fullmatch(name)
+    return name in PRESETS or (match is not None and match[1] in ATTACKS)
 
 
 def _steps(name: str, family: str, digits: str, *, counted: bool, example: str) -> int | None:
@@ -213,13 +217,19 @@ def attack_function(config: AttackConfig, threat: Threat) -> Attack:
     Raises:
         BadInput: the norm or radius does not fit, or it is AutoAttack, which only an evaluation can run.
     """
+    # Here and not above: reading a string must not take the seconds that torch needs to load.
+    from fairbench.attacks.balls import BALLS
+    from fairbench.attacks.early_stop import stopping
+    from fairbench.attacks.named import named_function
+    from fairbench.attacks.restarts import keep_best
+
     config.check(threat)
-    function = ATTACKS[config.family].attack
-    if function is None:
+    named = ATTACKS[config.family].attack
+    if named is None:
         raise BadInput(
             f"attack {config.name!r} is a cascade of attacks over survivors and cannot be used as one attack."
         )
-    ball = BALLS[threat.norm]
+    function, ball = named_function(named), BALLS[threat.norm]
     own = dict(config.keywords)
     restarts, early_stop, start = own.pop("restarts"), own.pop("early_stop"), ball.starts[own.pop("start")]
     if "T" in own:

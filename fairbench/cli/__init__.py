@@ -32,6 +32,10 @@ COMMANDS = {
 _SENTENCE_LIMIT = 600
 
 
+class _InterruptedByPerson(Exception):
+    """Ctrl-C."""
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -52,6 +56,12 @@ class _Commands(click.Group):
             raise click.UsageError(str(unknown("command", args[0], COMMANDS)), ctx)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            raise _InterruptedByPerson from stop  # click would print an empty line for it
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -70,9 +80,9 @@ def run(args: list[str] | None = None) -> int:
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
-    except click.exceptions.Abort:
-        return _say("interrupted; the same command goes on where this one stopped.", 130)
-    except KeyboardInterrupt:
+    except (_InterruptedByPerson, click.exceptions.Abort, KeyboardInterrupt):
+        if sys.stderr.isatty():
+            click.echo("\r\x1b[K", nl=False, err=True)  # the terminal may stand behind its own "^C"
         return _say("interrupted; the same command goes on where this one stopped.", 130)
     except click.ClickException as error:
         context = getattr(error, "ctx", None)

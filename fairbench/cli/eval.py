@@ -57,13 +57,15 @@ def command(checkpoint: Path, **options: Any) -> None:
     Every finished block of images is saved at once: after an interruption the same command continues. The last line
     printed is the run folder.
     """
+    for name, value in options.items():
+        if value == "" or value == ("",):
+            raise click.UsageError(f"--{name.replace('_', '-')} is empty; leave it out for its default.")
+    _check_without_torch(checkpoint, **options)
+
     from fairbench import distributed
     from fairbench.cli.processes import joined
     from fairbench.progress import Bars, Silent
 
-    for name, value in options.items():
-        if value == "" or value == ("",):
-            raise click.UsageError(f"--{name.replace('_', '-')} is empty; leave it out for its default.")
     with joined(options.pop("device")) as device:
         if distributed.is_main():
             with Bars() as bars:
@@ -71,6 +73,28 @@ def command(checkpoint: Path, **options: Any) -> None:
             _print(run)
         else:
             _evaluate(checkpoint, device=device, progress=Silent(), **options)
+
+
+def _check_without_torch(
+    checkpoint: Path, *, attacks: str, norm: str, eps: str | None, out: str | None, trust_program: bool, **_: object
+) -> None:
+    """Refuse in a moment what can be refused without torch, which takes seconds to load.
+
+    The file comes first: nobody should be asked for the data set of something that is no checkpoint.
+    """
+    from fairbench.attacks import parse_attacks, preset_eps, split_attacks
+    from fairbench.models.file_kind import usable_kind
+    from fairbench.threat import Threat
+    from fairbench.whole_file import writable_folder
+
+    usable_kind(checkpoint, trust_program=trust_program)
+    configs = parse_attacks(split_attacks(attacks))
+    given = eps if eps is not None else preset_eps(configs)
+    threat = Threat.parse(norm, given if given is not None else 0.0)
+    for config in configs:
+        config.check(threat)
+    if out is not None:
+        writable_folder(Path(out))
 
 
 def _evaluate(
@@ -99,12 +123,9 @@ def _evaluate(
     from fairbench.evaluation.trust import Trust
     from fairbench.models.checkpoint import read_sidecar
     from fairbench.models.load import load_checkpoint
-    from fairbench.whole_file import writable_folder
 
     trust = Trust(accept)
-    if out is not None:
-        writable_folder(Path(out))
-    sidecar = read_sidecar(checkpoint) if checkpoint.is_file() else {}
+    sidecar = read_sidecar(checkpoint)
     name = dataset or _recorded_dataset(checkpoint, sidecar)
     asked = {"resize": resize, "crop": crop, "interpolation": interpolation}
     prepared = _recorded_preprocess(name, checkpoint, sidecar)
@@ -133,8 +154,6 @@ def _evaluate(
 def _recorded_dataset(checkpoint: Path, sidecar: Mapping[str, Any] | None) -> str:
     from fairbench.errors import BadInput
 
-    if not checkpoint.is_file():
-        raise BadInput(f"no checkpoint at {str(checkpoint)[:200]!r}; give a .pt, .pth or .safetensors file.")
     name = (sidecar or {}).get("dataset")
     if not name:
         raise BadInput(

@@ -25,6 +25,9 @@ def command(
     points; a larger drop fails if the one-sided exact McNemar test on those images gives p < 0.05. An evaluation
     drifted (--same): for each attack, natural and the parts of a cascade included, at most a share of verdicts may
     flip.
+
+    Each p-value is of its check alone: unlike 'compare' (Holm), the gate does not correct for the number of checks,
+    because a check also needs a drop beyond its limit to fail, and a missed regression costs more than a second look.
     """
     from fairbench.reporting.gate import gate_table, regression
     from fairbench.reporting.gate import same as same_verdicts

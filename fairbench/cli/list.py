@@ -1,4 +1,4 @@
-"""`fairbench list KIND`: what this installation knows, one name at the start of each line."""
+"""`fairbench list KIND`: what this installation knows, one name at the start of each line; headings begin with "#"."""
 
 from __future__ import annotations
 
@@ -12,12 +12,20 @@ import click
 def command(kind: str) -> None:
     """List data sets, models, methods or attacks.
 
-    Every line begins with the plain name that other commands take, and is never folded.
+    Every line begins with the plain name that other commands take, and is never folded; a heading begins with "#".
     """
-    listed = {"datasets": _datasets, "models": _models, "methods": _methods, "attacks": _attacks}[kind]()
-    width = max(len(name) for name, _ in listed)
-    for name, text in listed:
-        click.echo(f"{name:<{width}}  {text}")
+    sections = {
+        "datasets": lambda: {"": _datasets()},
+        "models": lambda: {"": _models()},
+        "methods": lambda: {"": _methods()},
+        "attacks": _attacks,
+    }[kind]()
+    width = max(len(name) for listed in sections.values() for name, _ in listed)
+    for heading, listed in sections.items():
+        if heading:
+            click.echo(f"# {heading}")
+        for name, text in listed:
+            click.echo(f"{name:<{width}}  {text}")
 
 
 def _datasets() -> list[tuple[str, str]]:
@@ -57,7 +65,11 @@ def _first_line(thing: object) -> str:
     return (inspect.getdoc(thing) or "").partition("\n")[0]
 
 
-def _attacks() -> list[tuple[str, str]]:
-    from fairbench.attacks import describe_attacks
+def _attacks() -> dict[str, list[tuple[str, str]]]:
+    from fairbench.attacks import describe_attacks, describe_presets
 
-    return describe_attacks()
+    return {
+        "Attacks, one example each: the number is that of steps, and names in [...] are keywords, as in "
+        "pgd100(step_size=0.003,restarts=5)": describe_attacks(),
+        "Presets of the literature: fixed names, without keywords; each sets the run's radius, too": describe_presets(),
+    }

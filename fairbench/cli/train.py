@@ -101,14 +101,17 @@ def command(**given: Any) -> None:
     for option, value in given.items():
         if value == "":
             raise click.UsageError(f"--{option.replace('_', '-')} must not be empty.")
+    from fairbench.whole_file import writable_folder
+
+    changes, teachers = _check_without_torch(given)
+    out = writable_folder(Path(given["out"])) if given["out"] is not None else None
+
     from fairbench import distributed
     from fairbench.progress import Bars, Silent
     from fairbench.training.processes import joined
     from fairbench.training.train import train
-    from fairbench.whole_file import writable_folder
 
-    request = _request(given)
-    out = writable_folder(Path(given["out"])) if given["out"] is not None else None
+    request = _request(given, changes, teachers)
     with joined(given["device"]) as device:
         request = replace(request, device=device)
         if not distributed.is_main():
@@ -119,33 +122,46 @@ def command(**given: Any) -> None:
         click.echo(checkpoint)
 
 
-def _request(given: dict[str, Any]) -> Request:
-    """Return what the options ask for."""
-    from fairbench.threat import parse_number
-    from fairbench.training.request import Request
+def _check_without_torch(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the changes to the recipe and the teachers; refuse what can be refused before torch is loaded."""
+    from fairbench.models.file_kind import usable_kind
+    from fairbench.threat import Threat, parse_number
 
     def number(option: str) -> float | None:
         return None if given[option] is None else parse_number(given[option], what=f"--{option}")
+
+    changes = {
+        "epochs": given["epochs"],
+        "batch_size": given["batch_size"],
+        "lr": number("lr"),
+        "average": _average(given["average"]),
+        "awp": number("awp"),
+        "select": given["select"],
+        "precision": given["precision"],
+        "compile": given["compiled"] or None,
+    }
+    if given["eps"] is not None:
+        Threat.parse("Linf", given["eps"])
+    teachers = _teachers(given["teachers"])
+    for path in [*teachers.values(), *([given["init"]] if given["init"] is not None else [])]:
+        usable_kind(Path(path), trust_program=False)
+    return changes, teachers
+
+
+def _request(given: dict[str, Any], changes: dict[str, Any], teachers: dict[str, str]) -> Request:
+    """Return what the options ask for."""
+    from fairbench.training.request import Request
 
     return Request(
         dataset=given["dataset"],
         method=given["method"],
         model=given["model"],
         normalize=given["normalize"],
-        teachers=_teachers(given["teachers"]),
+        teachers=teachers,
         hyper=_pairs("-p", given["hyper"]),
         slots={slot: given[slot] for slot in _SLOTS if given[slot] is not None},
         recipe=given["recipe"],
-        changes={
-            "epochs": given["epochs"],
-            "batch_size": given["batch_size"],
-            "lr": number("lr"),
-            "average": _average(given["average"]),
-            "awp": number("awp"),
-            "select": given["select"],
-            "precision": given["precision"],
-            "compile": given["compiled"] or None,
-        },
+        changes=changes,
         init=given["init"],
         eps=given["eps"],
         samples_per_class=given["samples_per_class"],

@@ -12,6 +12,7 @@ from torch import Tensor
 from fairbench.attacks import AttackConfig
 from fairbench.attacks.attack_memory import AttackMemory
 from fairbench.attacks.autoattack import PARTS
+from fairbench.attacks.named import named_function
 from fairbench.attacks.survivors import Success
 from fairbench.evaluation.cascade import Part
 from fairbench.evaluation.networks import Networks
@@ -42,7 +43,8 @@ def native_parts(
         return attack_copy(nets.original, example, precision=precision)
 
     def part(name: str, keywords: dict[str, object]) -> Part:
-        attack, fixed = PARTS[name]
+        place, fixed = PARTS[name]
+        attack = named_function(place)
         precision: Precision = "float32" if name == "square" and nets.precision == "bf16" else nets.precision
 
         def run(x: Tensor, y: Tensor, *, index: Tensor, success: Success, memory: AttackMemory | None) -> Tensor:

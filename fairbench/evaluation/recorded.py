@@ -14,9 +14,9 @@ from fairbench.data.load import load_dataset
 from fairbench.errors import BadInput
 from fairbench.evaluation.plan import Plan, make_plan
 from fairbench.metrics.comparable import resolved_difference
+from fairbench.models.file_kind import check_file
 from fairbench.models.load import LoadedModel, load_checkpoint
 from fairbench.models.registry import is_model_name
-from fairbench.models.weights import check_file
 from fairbench.provenance import sha256_file
 from fairbench.runs import PROTOCOL_VERSION
 

@@ -84,7 +84,7 @@ def compare_runs(before: Run, after: Run) -> Comparison:
         NotComparable: the runs do not answer the same question.
         BadInput: a run record without class names.
     """
-    common = common_attacks(after, before)
+    common = common_attacks(before, after)
     names = _class_names(before)
     whole = [name for name in common if not any(name.startswith(f"{other}/") for other in common)]
     attacks = tuple(_one_attack(before, after, name, len(names)) for name in whole)
@@ -164,5 +164,5 @@ def _range(change: Difference) -> str:
 
 
 def _list(classes: list[int], names: tuple[str, ...]) -> str:
-    listed = ", ".join(names[c] for c in classes[:_NAMED])
+    listed = ", ".join(f"“{names[c]}”" for c in classes[:_NAMED])
     return listed if len(classes) <= _NAMED else f"{listed} and {len(classes) - _NAMED} more classes"

@@ -15,6 +15,7 @@ from fairbench.data.registry import DATASETS
 from fairbench.errors import BadInput, unknown
 from fairbench.models.checkpoint import verified_sidecar
 from fairbench.models.factory import build_from_factory, is_factory
+from fairbench.models.file_kind import check_file, usable_kind
 from fairbench.models.fit import (
     USUAL_SHAPES,
     adapted,
@@ -26,9 +27,9 @@ from fairbench.models.fit import (
     suggestion,
 )
 from fairbench.models.normalize import normalized
-from fairbench.models.program import load_program, refusal
+from fairbench.models.program import load_program
 from fairbench.models.registry import Shape, build_network, is_model_name
-from fairbench.models.weights import check_file, file_kind, read_weights
+from fairbench.models.weights import read_weights
 
 
 @dataclass(frozen=True)
@@ -90,14 +91,12 @@ def load_checkpoint(
             raise BadInput(f"{option} must not be an empty text; leave it out, or name one.")
     check_file(path)
     sidecar, sha256 = verified_sidecar(path)
-    kind = file_kind(path)
+    kind = usable_kind(path, trust_program=trust_program)
     known = sidecar or {}
     num_classes, shape = _task(dataset, num_classes, shape)
     if shape is None and known.get("shape"):
         shape = (known["shape"][0], known["shape"][1], known["shape"][2])
     if kind == "torchscript" or kind == "export":
-        if not trust_program:
-            raise refusal(path, kind)
         network = load_program(path, kind, torch.device(device))
         loaded = _Filled(network, "torchscript" if kind == "torchscript" else "torch.export", None, None)
     else:

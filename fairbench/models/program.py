@@ -25,15 +25,6 @@ class Program(nn.Module):
         return result
 
 
-def refusal(path: Path, kind: str) -> BadInput:
-    """Return the sentence for a program that nobody has said to trust."""
-    what = "a TorchScript archive" if kind == "torchscript" else "a torch.export file"
-    return BadInput(
-        f"{str(path)[:200]} is {what}: a program, and loading one can run code, so it was not loaded; "
-        "add --trust-program if you trust its author, or give the weights alone."
-    )
-
-
 def load_program(path: Path, kind: Literal["torchscript", "export"], device: torch.device) -> nn.Module:
     """Load a trusted program.
 

@@ -20,10 +20,15 @@ from fairbench.errors import BadInput
 from fairbench.metrics.comparable import common_attacks
 from fairbench.metrics.compare import mcnemar_one_sided
 from fairbench.reporting.attack_names import top_level
+from fairbench.reporting.class_labels import beside_number
 from fairbench.reporting.table import Cell, Column, Table
 from fairbench.runs import Run
 
 ALPHA = 0.05
+UNCORRECTED_NOTE = (
+    "Each p is of its check alone: unlike 'compare' (Holm), the gate does not correct for the number of checks, "
+    "because a check also needs a drop beyond its limit to fail, and a missed regression costs more than a second look."
+)
 Verdicts = npt.NDArray[np.bool_]
 
 
@@ -140,7 +145,8 @@ def gate_table(result: GateResult) -> Table:
     )  # fmt: skip
     rows = tuple(
         (
-            Cell(check.attack), Cell("all classes" if check.scope in ("average", "flips") else check.scope),
+            Cell(check.attack),
+            Cell("all classes" if check.scope in ("average", "flips") else beside_number(check.scope)),
             Cell(str(check.count)), Cell(f"{100 * check.baseline_robust / check.count:.2f}"),
             Cell(f"{100 * check.robust / check.count:.2f}"), Cell(_points(check)), Cell(str(check.lost)),
             Cell(str(check.gained)), Cell(check.limit), Cell("" if check.p is None else f"{check.p:.2g}"),
@@ -148,7 +154,8 @@ def gate_table(result: GateResult) -> Table:
         )
         for check in result.checks
     )  # fmt: skip
-    return Table("gate", "Gate", columns, rows)
+    notes = (UNCORRECTED_NOTE,) if any(check.p is not None for check in result.checks) else ()
+    return Table("gate", "Gate", columns, rows, notes)
 
 
 def _drop(attack: str, scope: str, before: Verdicts, after: Verdicts, limit: float) -> Check:

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from fairbench.reporting import plot_style
+from fairbench.reporting.class_labels import beside_number
 from fairbench.reporting.page import Page
 
 
@@ -28,6 +29,7 @@ def render(page: Page) -> str:
     )
     # Plots are SVG that matplotlib wrote and escaped; everything else goes through autoescape.
     environment.filters["inline"] = lambda svg, key: Markup(plot_style.inline(svg, key))
+    environment.filters["beside_number"] = beside_number
     script = _asset("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     text = environment.get_template("report.html.j2").render(

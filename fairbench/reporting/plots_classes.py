@@ -13,6 +13,7 @@ import numpy.typing as npt
 from matplotlib.patches import Rectangle
 
 from fairbench.outcomes import NATURAL
+from fairbench.reporting.class_labels import beside_number
 from fairbench.reporting.plot_style import (
     BAND,
     GRID,
@@ -103,7 +104,7 @@ def class_dots(view: RunView, attack: str) -> str:
         return to_svg(
             figure,
             f"Accuracy per class, {attack}, {view.label}",
-            f"Lowest: {view.class_names[worst]} at {100 * accuracy[worst]:.1f} %; "
+            f"Lowest: {beside_number(view.class_names[worst])} at {100 * accuracy[worst]:.1f} %; "
             f"average {100 * metrics['average']:.1f} %.{skipped} All values are in the table beside the plot.",
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from fairbench.outcomes import NATURAL
+from fairbench.reporting.class_labels import beside_number
 from fairbench.reporting.plot_style import (
     MUTED,
     ROBUST_COLOUR,
@@ -155,6 +156,7 @@ def _sides(
 def _spoken(view: RunView, attack: str) -> str:
     largest = confusions(view, attack)[:3]
     told = "; ".join(
-        f"{view.class_names[c]} to {view.class_names[k]} {100 * share:.0f} %" for c, k, _, share in largest
+        f"{beside_number(view.class_names[c])} to {beside_number(view.class_names[k])} {100 * share:.0f} %"
+        for c, k, _, share in largest
     )
     return f"Share of each true class in percent. Largest confusions: {told or 'none'}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fairbench.reporting.class_labels import beside_number
 from fairbench.reporting.plot_style import (
     GRID,
     MARKERS,
@@ -34,7 +35,7 @@ def run_dots(sample_set: SampleSet, attack: str) -> str:
         for place, view in enumerate(views):
             metrics = view.of(attack)
             worst, average = 100 * _worst(metrics), 100 * metrics["average"]
-            name = shorten(view.class_names[metrics["worst_class"]["index"]], 14)
+            name = beside_number(shorten(view.class_names[metrics["worst_class"]["index"]], 14))
             axes.plot([worst, average], [place, place], color=GRID, linewidth=5, solid_capstyle="round", zorder=1)
             for key, value, colour, marker, shift in (
                 ("average", average, ROBUST_COLOUR, "o", 0.12),

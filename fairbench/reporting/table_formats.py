@@ -7,6 +7,7 @@ import io
 import re
 from typing import TYPE_CHECKING
 
+from fairbench.reporting.class_labels import beside_number
 from fairbench.reporting.table import TO, Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", TO: "--", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
-    "\u00a0": "~",
+    "\u00a0": "~", "“": "``", "”": "''",
 }  # fmt: skip
 _ARROW = {"higher": " ↑", "lower": " ↓", None: ""}
 
@@ -165,5 +166,5 @@ def _head(column: Column) -> str:
 def _full(cell: Cell) -> str:
     text = cell.text or TO
     if cell.remark:
-        text += f" {cell.remark}"
+        text += f" {beside_number(cell.remark)}"
     return f"{text} ({cell.interval})" if cell.interval else text

@@ -17,6 +17,10 @@ IF_EQUAL_NOTE = (
     "Worst with its class and 95 % interval; Equal: the worst class that these image counts would show on average if "
     "all classes were equal; SD: standard deviation over classes, in points; NSD: SD / mean over classes."
 )
+OWN_INTERVAL_NOTE = (
+    "Intervals are Wilson's 95 % for each class by itself; as 'worst class' the lowest one has another interval, which "
+    "allows for its having been picked as the lowest."
+)
 BEST_NOTE = "Bold: best of the column, which is not a test; 'fairbench compare' tests two runs on the same images."
 
 
@@ -61,6 +65,24 @@ def summary_table(sets: Sequence[SampleSet]) -> Table:
     return Table("summary", f"{caption}; intervals 95 %", columns, tuple(rows))
 
 
+def brief_table(sample_set: SampleSet, attack: str) -> Table:
+    """Return one row per run that fits 80 columns: natural average, and average and worst class under one attack."""
+    columns = (
+        Column("model", text=True), Column("natural %"), Column(f"{attack} %"), Column(f"{attack} worst class %"),
+        Column("if equal %"),
+    )  # fmt: skip
+    rows = []
+    for view in sample_set.having(attack):
+        average, worst, equal, *_ = _summary(view, attack)
+        natural = view.of(NATURAL)["average"] if NATURAL in view.attacks else None
+        rows.append((Cell(view.label), percent_cell(natural), Cell(average.text), worst, equal))
+    notes = (
+        "Worst class: accuracy, name and 95 % interval.",
+        "If equal: the lowest of equal classes, on average, by chance alone.",
+    )
+    return Table("brief", f"{sample_set.samples}, {sample_set.threat}", columns, tuple(rows), notes)
+
+
 def classes_table(view: RunView, stem: str) -> Table:
     """Return rows = classes, the lowest under the strongest attack first; accuracy with Wilson's 95 % interval."""
     attacks = view.attacks
@@ -72,7 +94,7 @@ def classes_table(view: RunView, stem: str) -> Table:
         count = view.of(view.strongest)["class_count"][c]
         cells = [percent_cell(view.of(a)["class_accuracy"][c], view.of(a)["class_interval"][c]) for a in attacks]
         rows.append((Cell(view.class_names[c]), Cell(str(count)), *cells))
-    notes = ["Intervals are Wilson's 95 % for each class by itself."]
+    notes = [OWN_INTERVAL_NOTE]
     others = [a for a in attacks if view.of(a)["class_count"] != view.of(view.strongest)["class_count"]]
     if others:
         notes.append(f"n counts the images of {view.strongest}; {', '.join(others)} saw others.")

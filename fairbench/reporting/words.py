@@ -13,6 +13,7 @@ from typing import Any
 from fairbench.metrics.difference import worst_class_difference
 from fairbench.metrics.paired import Difference, PairedCounts
 from fairbench.outcomes import NATURAL
+from fairbench.reporting.class_labels import beside_number
 from fairbench.reporting.table import TO, percent
 from fairbench.reporting.view import RunView, SampleSet
 
@@ -88,12 +89,13 @@ def run_numbers(view: RunView, attack: str) -> tuple[BigNumber, ...]:
             "average",
         ),
         BigNumber(
-            f"Worst class: {name}",
+            f"Worst class: {beside_number(name)}",
             share(worst["accuracy"]),
             (
                 interval(metrics, "worst_class"),
                 f"{share(metrics['if_equal']['worst_class']['expected'])} expected if all classes were equal",
                 *tenth,
+                "this interval allows for having picked the lowest class; that of its row in the table does not",
             ),
             "worst",
         ),

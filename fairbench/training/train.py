@@ -20,7 +20,7 @@ from fairbench.runs import to_json
 from fairbench.training.loop import Job, Training
 from fairbench.training.request import Request, prepare
 from fairbench.training.state import check_settings, read_state, write_state
-from fairbench.whole_file import writable_folder
+from fairbench.whole_file import writable_folder, write_whole
 
 
 def train(
@@ -33,7 +33,8 @@ def train(
 ) -> Path:
     """Train and return the path of the checkpoint, `<out>/<name>.pt`.
 
-    Beside it lie `<name>.json` (the sidecar), `<name>.log.jsonl` and `<name>.state`, from which an interrupted training
+    Beside it lie `<name>.settings.json` (every resolved value, from the start), `<name>.json` (the sidecar, which has
+    them too), `<name>.log.jsonl` and `<name>.state`, from which an interrupted training
     continues: on the CPU with the same number of threads, to the same tensors as an undisturbed one.
 
     Args:
@@ -63,8 +64,10 @@ def train(
     if (read_state(state_path) or {}).get("finished"):
         progress.say(f"{checkpoint} was finished, but is missing or damaged: training it again")
         state_path.unlink()
-    for key, value in settings.items():
-        progress.say(f"{key}: {json.dumps(value)}")
+    every_value = folder / f"{name}.settings.json"
+    if distributed.is_main():
+        write_whole(every_value, to_json(settings))
+    progress.say(f"training {name}: {_in_one_line(job)}; every value is in {every_value}")
     job = Job(**{**vars(job), "settings": settings})
     training = Training(
         job, state_path=state_path, log_path=folder / f"{name}.log.jsonl", progress=progress, name=f"training {name}",
@@ -80,6 +83,16 @@ def train(
     distributed.barrier()
     _say_how_it_ended(training, progress)
     return checkpoint
+
+
+def _in_one_line(job: Job) -> str:
+    """Return what is about to be trained in the words that a person looks for first."""
+    settings = job.settings
+    rules = "".join(f", {slot} {rule}" for slot, rule in settings["slots"].items())
+    return (
+        f"method {settings['method']}{rules} on {len(job.train):,} images of {settings['dataset']}, model "
+        f"{settings['architecture']}, {job.recipe.epochs} epochs, {job.threat.norm} eps {job.threat.eps_text}"
+    )
 
 
 def _sidecar(training: Training, name: str, threads: int) -> dict[str, Any]:

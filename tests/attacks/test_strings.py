@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fairbench.attacks import ATTACKS, describe_attacks, parse_attack, parse_attacks, preset_eps, split_attacks
+from fairbench.attacks import (
+    ATTACKS,
+    describe_attacks,
+    describe_presets,
+    parse_attack,
+    parse_attacks,
+    preset_eps,
+    split_attacks,
+)
 from fairbench.errors import BadInput
 from fairbench.threat import Threat
 
@@ -68,7 +76,11 @@ def test_autoattack_in_other_versions():
     ("text", "words"),
     [
         ("pgdd20", "Did you mean 'pgd20'"),
+        ("tpgd20(t=0.5)", "unknown keyword of tpgd"),
+        ("tpdg20(T=2)", "Did you mean 'tpgd20(T=0.5)'"),
         ("PGD20", "Did you mean 'pgd20'"),
+        ("TPGD20(T=0.5)", "Did you mean 'tpgd20(T=0.5)'"),
+        ("PGD20_003", "Did you mean 'pgd20_003'"),
         ("pgd20_0033", "Did you mean 'pgd20_003'"),
         ("", "unknown attack"),
         ("natural", "unknown attack"),
@@ -167,6 +179,6 @@ def test_an_attack_given_twice_is_refused():
 
 
 def test_the_list_names_everything_in_words_that_parse():
-    for name, text in describe_attacks():
+    for name, text in [*describe_attacks(), *describe_presets()]:
         assert parse_attack(name).name == name
         assert text

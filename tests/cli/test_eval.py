@@ -179,7 +179,7 @@ def test_bad_options(arguments, words, checkpoint, capsys):
 
 
 def test_a_missing_checkpoint(tmp_path, capsys):
-    assert "no checkpoint" in bad(capsys, tmp_path / "none.pt")
+    assert "none.pt does not exist" in bad(capsys, tmp_path / "none.pt")
     assert "nothing.pt" in bad(capsys, tmp_path / "nothing.pt", "--dataset", "digits", "--model", "small-cnn")
 
 
@@ -210,6 +210,13 @@ def test_a_changed_file_does_not_match_its_sidecar(checkpoint, capsys):
     content[len(content) // 2] ^= 1
     checkpoint.write_bytes(content)
     assert "sha256" in bad(capsys, checkpoint, *QUICK)
+
+
+def test_a_text_file_is_called_no_checkpoint_before_anything_else_is_asked_for(tmp_path, capsys):
+    (tmp_path / "notes.pt").write_text("to be done\n")
+    assert "notes.pt is not a checkpoint: it begins with b'to be do'" in bad(capsys, tmp_path / "notes.pt")
+    torch.jit.script(nn.Linear(2, 2)).save(str(tmp_path / "program.pt"))
+    assert "--trust-program" in bad(capsys, tmp_path / "program.pt")
 
 
 def test_a_truncated_file(checkpoint, capsys):

@@ -21,7 +21,18 @@ def test_last_line_is_the_checkpoint_and_progress_goes_to_stderr(tmp_path, capsy
     assert run([*SAT, "--out", str(tmp_path), "--name", "mine"]) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{tmp_path / 'mine.pt'}\n"
-    assert 'method: "sat"' in captured.err
+    said = captured.err.splitlines()
+    (line,) = (line for line in said if "every value is in" in line)
+    assert line == (
+        "training mine: method sat on 30 images of digits, model small-cnn, 2 epochs, Linf eps 0.1; every value is in "
+        f"{tmp_path / 'mine.settings.json'}"
+    )
+    written = json.loads((tmp_path / "mine.settings.json").read_text())
+    sidecar = json.loads((tmp_path / "mine.json").read_text())
+    assert written["hyper"]["steps"] == 2
+    assert written == {key: sidecar[key] for key in written}
+    assert "training mine: 2 of 4" not in said, "less than ten seconds: only the first and the last count"
+    assert "training mine: 4 of 4" in said
     assert "epoch 2/2" in captured.err
     assert run([*SAT, "--out", str(tmp_path), "--name", "mine"]) == 0
     captured = capsys.readouterr()

@@ -52,13 +52,13 @@ def test_the_sentence_says_what_is_decided_and_what_is_not() -> None:
     assert sentence.startswith("Under pgd20, on the same 300 images, B against A")
     assert "the average is 8.7 points higher (" in sentence
     assert "the worst class is 30.0 points higher (" in sentence
-    assert "more robust in cat;" in sentence
+    assert "more robust in “cat”;" in sentence
     assert "less robust" not in sentence
     assert sentence.endswith("this is about two checkpoints, and their methods need several seeds each.")
     assert sentence.count(".") - sentence.count(".0") < 12
     turned = compare_runs(_run({"pgd20": [50, 56, 80]}), _run({"pgd20": [20, 60, 80]})).sentence
     assert "the worst class is 30.0 points lower (" in turned
-    assert "less robust in cat;" in turned
+    assert "less robust in “cat”;" in turned
 
 
 def test_a_small_change_is_called_undecided() -> None:

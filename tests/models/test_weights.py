@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fairbench.errors import BadInput
+from fairbench.models.file_kind import file_kind
 from fairbench.models.load import load_checkpoint
 from fairbench.models.program import Program
-from fairbench.models.weights import file_kind, read_weights
+from fairbench.models.weights import read_weights
 
 State = dict[str, Tensor]
 OPTIONS: dict[str, Any] = {"model": "small-cnn", "dataset": "digits"}

@@ -122,3 +122,11 @@ def test_a_terminal_name_is_not_markup() -> None:
     text = to_text(table)
     assert "[bold]x[/bold]" in text
     assert "[red]c[/red]" in text
+
+
+def test_a_class_named_by_a_digit_is_quoted_beside_its_value_but_not_in_csv() -> None:
+    table = Table("t", "c", (Column("Model", text=True), Column("Worst")), ((Cell("net"), Cell("80.0", remark="8")),))
+    assert "80.0 “8”" in to_text(table)
+    assert "80.0 “8”" in to_markdown(table)
+    assert "80.0 ``8''" in to_latex(table)
+    assert to_csv(table).splitlines()[1] == "net,80.0,8"

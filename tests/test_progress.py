@@ -1,0 +1,50 @@
+"""Progress where stderr is no terminal: counts, not too often, nothing overwritten."""
+
+from __future__ import annotations
+
+import pytest
+
+from fairbench import progress
+from fairbench.progress import Bars
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    return clock
+
+
+def test_counts_at_the_start_at_the_end_and_every_ten_seconds(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """A block of 100 every 4 seconds: after 12 seconds 300 are done, after 24 seconds 600; 900 is the end."""
+    with Bars() as bars:
+        bar = bars.start("pgd20", 900)
+        for _ in range(9):
+            clock.now += 4
+            bars.advance(bar, 100)
+        bars.finish(bar)
+    said = capsys.readouterr()
+    assert said.err == "pgd20: 0 of 900\npgd20: 300 of 900\npgd20: 600 of 900\npgd20: 900 of 900\n"
+    assert said.out == ""
+
+
+def test_resumed_and_stopped_work_is_counted_as_it_is(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Bars() as bars:
+        first, second = bars.start("natural", 20, done=5), bars.start("fgsm", 1000, done=1000)
+        bars.advance(first, 10)
+        bars.finish(first)
+        bars.finish(second)
+    assert capsys.readouterr().err == "natural: 5 of 20\nfgsm: 1,000 of 1,000\nnatural: 15 of 20\n"
+
+
+def test_large_counts_stay_whole_numbers(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Bars() as bars:
+        bars.finish(bars.start("training", 1_234_567, done=1_234_566))
+    assert capsys.readouterr().err == "training: 1,234,566 of 1,234,567\n"

@@ -5,68 +5,57 @@ It runs the same commands that a person would, and prints each of them.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import shlex
+import os
 import sys
-import time
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
+from fairbench.cli.side_by_side import Command, Step, run_side_by_side
+
 
 @dataclass(frozen=True)
 class Training:
-    """A model of the story: arguments of `fairbench train`, whether it needs the teacher, and seconds (see `Step`)."""
+    """A model of the story.
+
+    Attributes:
+        name: of its checkpoint and run.
+        arguments: of `fairbench train`.
+        seconds: of training, see `Step`.
+        attacked: seconds of attacking it; what is broken early costs little.
+        distilled: whether it needs the teacher.
+    """
 
     name: str
     arguments: list[str]
     seconds: float
+    attacked: float = 60
     distilled: bool = False
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How each student is attacked: suffix of the run's name, arguments of `fairbench eval`, and seconds a student."""
+    """How each student is attacked: suffix of the run's name, and arguments of `fairbench eval`."""
 
     suffix: str
     arguments: list[str]
-    seconds: float
 
 
 TEACHER = Training("teacher", ["--method", "trades", "--model", "wide-cnn"], 26)
 STUDENTS = [
-    Training("natural", ["--method", "natural"], 4),
+    Training("natural", ["--method", "natural"], 4, attacked=6),
     Training("sat", ["--method", "sat"], 14),
     Training("trades", ["--method", "trades"], 16),
     Training("rslad", ["--method", "rslad"], 18, distilled=True),
     Training("absld", ["--method", "absld"], 17, distilled=True),
 ]
-#: The closing table shows the first one. The package's AutoAttack needs a minute for 900 digits, so it gets 10 a class.
-EVALUATIONS = [
-    Evaluation("", ["--attacks", "fgsm,pgd20,cw30"], 2.5),
-    Evaluation("-aa", ["--attacks", "fgsm,pgd20,cw30,aa", "--samples-per-class", "10"], 15),
-]
+EVALUATIONS = [Evaluation("", ["--attacks", "fgsm,pgd20,cw30,aa"])]
 REPORT_SECONDS = 7
 #: The attack of the closing table.
-HEADLINE = "pgd20"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command of the story.
-
-    Attributes:
-        arguments: behind `fairbench`.
-        seconds: its share of the time: CPU seconds of one thread, measured once. Only their proportions are used.
-        product: the file it leaves when it is finished.
-    """
-
-    arguments: list[str]
-    seconds: float
-    product: Path
+HEADLINE = "aa"
 
 
 def steps(folder: Path, seed: int) -> tuple[list[Step], list[list[Path]]]:
@@ -78,19 +67,23 @@ def steps(folder: Path, seed: int) -> tuple[list[Step], list[list[Path]]]:
 
     for training in (TEACHER, *STUDENTS):
         made = checkpoint(training)
-        teacher = ["--teacher", str(checkpoint(TEACHER))] if training.distilled else []
+        needs: tuple[Path, ...] = (checkpoint(TEACHER),) if training.distilled else ()
+        arguments = ["train", "--dataset", "digits", *training.arguments, *(f"--teacher={place}" for place in needs)]
         common = ["--name", training.name, "--seed", str(seed), "--out", str(made.parent)]
-        todo.append(
-            Step(["train", "--dataset", "digits", *training.arguments, *teacher, *common], training.seconds, made)
-        )
+        todo.append(Step(f"train {training.name}", [*arguments, *common], training.seconds, made, needs))
     runs = [[folder / "runs" / f"{one.name}{evaluation.suffix}" for one in STUDENTS] for evaluation in EVALUATIONS]
     for evaluation, places in zip(EVALUATIONS, runs, strict=True):
         for student, run in zip(STUDENTS, places, strict=True):
-            arguments = [str(checkpoint(student)), *evaluation.arguments, "--seed", str(seed), "--out", str(run)]
-            todo.append(Step(["eval", *arguments], evaluation.seconds, run / "run.json"))
+            made = checkpoint(student)
+            # One thread wherever it runs: the thread count is part of a run's settings.
+            arguments = ["eval", str(made), *evaluation.arguments, "--threads", "1", "--seed", str(seed)]
+            name, finished = f"attack {run.name}", run / "run.json"
+            todo.append(Step(name, [*arguments, "--out", str(run)], student.attacked, finished, (made,)))
     page = folder / "report.html"
-    every = [str(run) for places in runs for run in places]
-    todo.append(Step(["report", *every, "--out", str(page)], REPORT_SECONDS, page))
+    every = [run for places in runs for run in places]
+    evaluated = tuple(run / "run.json" for run in every)
+    arguments = ["report", *map(str, every), "--out", str(page)]
+    todo.append(Step("report", arguments, REPORT_SECONDS, page, evaluated, always=True))
     return todo, runs
 
 
@@ -115,7 +108,8 @@ def command(out: str, seed: int) -> None:
         "Each step is a command of its own:",
         file=sys.stderr, flush=True,
     )  # fmt: skip
-    _run_all(todo, _call)
+    with tempfile.TemporaryDirectory() as logs:
+        run_side_by_side(todo, lambda step: Command(step.arguments, Path(logs) / f"{step.name}.log"), workers=workers())
     click.echo(_closing(runs[0]))
     click.echo("Everything, with plots and intervals, is in this file; open it in a browser:")
     click.echo(folder / "report.html")
@@ -135,37 +129,6 @@ def _closing(runs: Sequence[Path]) -> str:
     return f"{to_text(brief_table(samples, HEADLINE), 80)}\n{click.wrap_text(plain(said), 80)}\n"
 
 
-def _call(arguments: list[str]) -> None:
-    """Run one command in this process; what it prints to stdout is not part of quickstart's result."""
-    from fairbench.cli import cli
-
-    with contextlib.redirect_stdout(io.StringIO()), cli.make_context("fairbench", list(arguments)) as context:
-        cli.invoke(context)
-
-
-def _run_all(todo: Sequence[Step], call: Callable[[list[str]], None]) -> None:
-    """Run the steps, each announced on stderr with the time that is left for all of them.
-
-    How fast this machine is shows only when a step has worked; steps that an earlier call finished say nothing about
-    it and take no time.
-    """
-    # The report is always written anew.
-    finished = [step.product.exists() for step in todo[:-1]] + [False]
-    seconds = worked = 0.0
-    for number, step in enumerate(todo, start=1):
-        done = finished[number - 1]
-        waiting = sum(one.seconds for one, over in zip(todo, finished, strict=True) if not over) - worked
-        if done:
-            told = "finished before"
-        else:
-            told = f"about {_clock(waiting * seconds / worked)} left" if worked else "estimating the time left"
-        print(f"[{number}/{len(todo)}] {told}: fairbench {shlex.join(step.arguments)}", file=sys.stderr, flush=True)
-        before = time.monotonic()
-        call(step.arguments)
-        if not done:
-            seconds, worked = seconds + time.monotonic() - before, worked + step.seconds
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
+def workers() -> int:
+    """Return how many commands run at a time: one per core that this process may use, at most one per student."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(STUDENTS))

@@ -1,6 +1,6 @@
 """The command line: one file per command, no arithmetic, errors as one sentence with the exit codes of the design.
 
-0 ok; 1 only from `gate` (regression); 2 usage or bad input, or not comparable; 70 an internal
+0 ok; 1 only from `gate` (regression) and `check` (flagged); 2 usage or bad input, or not comparable; 70 an internal
 error; 74 a write that failed later; 130 interrupted. stdout carries the result, stderr the progress.
 """
 
@@ -20,6 +20,7 @@ COMMANDS = {
     "quickstart": ("fairbench.cli.quickstart", "The whole story on embedded digits: teacher, students, report."),
     "train": ("fairbench.cli.train", "Train a model with a named method; the last line printed is the checkpoint."),
     "eval": ("fairbench.cli.eval", "Attack a checkpoint and write its per-class run; resumes by itself."),
+    "check": ("fairbench.cli.check", "Look for masked gradients and broken evaluation; exit 1 when flagged."),
     "report": ("fairbench.cli.report", "Write one HTML report, plots and tables for one or several runs."),
     "compare": ("fairbench.cli.compare", "Compare two runs class by class on the same images."),
     "gate": ("fairbench.cli.gate", "Exit 1 when a run is worse than its baseline, or when an evaluation drifted."),

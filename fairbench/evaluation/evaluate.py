@@ -20,6 +20,7 @@ from fairbench.data.registry import DATASETS, Normalization
 from fairbench.errors import BadInput
 from fairbench.evaluation.block_size import default_block_size
 from fairbench.evaluation.blocks import run_units
+from fairbench.evaluation.masking.rows import row_flags
 from fairbench.evaluation.networks import Networks, device_of, exact_arithmetic, frozen, networks
 from fairbench.evaluation.plan import Plan, make_plan, model_sha256
 from fairbench.evaluation.store import FolderStore, MemoryStore, finished_run
@@ -163,7 +164,9 @@ def _attack(nets: Networks, plan: Plan, trust: Trust, store: FolderStore | Memor
         check_mode(nets.judge, trust)
         if len(todo) == 1:
             check_accuracy(tables[0], num_classes, trust)
-    return with_final_verdicts(plan.configs, tables)
+    outcomes = with_final_verdicts(plan.configs, tables)
+    trust.flags += row_flags(outcomes, plan.configs, plan.threat, units=[unit.name for unit in (natural, *units)])
+    return outcomes
 
 
 def _record(plan: Plan, trust: Trust, *, started: str, seconds: float, threads: int, block_size: int) -> dict[str, Any]:

@@ -257,7 +257,7 @@ def check_normalization(
         device: where the model is.
         batch_size: images per forward.
     """
-    positions = _stratified(dataset, 1000)
+    positions = stratified(dataset, 1000)
     right: dict[str, list[np.ndarray[Any, np.dtype[np.bool_]]]] = {name: [] for name in ("none", *choices)}
     pieces = [positions[start : start + batch_size] for start in range(0, len(positions), batch_size)]
     with torch.no_grad():
@@ -283,7 +283,7 @@ def check_normalization(
         )
 
 
-def _stratified(dataset: Dataset, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+def stratified(dataset: Dataset, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return up to `count` positions, as equally spread over classes as possible, the lowest indices of each."""
     order = np.argsort(dataset.index, kind="stable")
     place = np.empty(len(order), dtype=np.int64)

@@ -41,8 +41,8 @@ def gradient_flags(target: Target) -> list[dict[str, Any]]:
         ),
         *share_flags(
             "saturated-logits", lost, labels, share=TOLERANCE,
-            evidence="the cross-entropy has no gradient in float32 on {hits} of {total} images, but the margin has; the "
-            f"median margin is {_median_margin(target):.3g}",
+            evidence="the cross-entropy has no gradient in float32 on {hits} of {total} images, but the margin has; "
+            f"the median margin is {_median_margin(target):.3g}",
         ),
         *share_flags(
             "wrong-gradients", wrong[measured], labels[measured], share=_KINKS,

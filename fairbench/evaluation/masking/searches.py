@@ -64,8 +64,8 @@ def not_monotone(target: Target) -> list[dict[str, Any]]:
     for (small, by_small), (large, by_large) in pairwise(zip(threats, broken, strict=True)):
         found += paired_flags(
             "not-monotone", by_small & ~by_large, by_large & ~by_small, target.labels,
-            evidence=f"{{surprising}} images broke at eps {small.eps_text} and not at {large.eps_text}, {{expected}} the "
-            "other way round",
+            evidence=f"{{surprising}} images broke at eps {small.eps_text} and not at {large.eps_text}, {{expected}} "
+            "the other way round",
         )  # fmt: skip
     return found
 
@@ -105,8 +105,8 @@ def still_rising(target: Target) -> list[dict[str, Any]]:
         late[places] = (last > _LATE_GAIN * gained).cpu().numpy()
     return share_flags(
         "still-rising", late[robust], target.labels[robust], share=_LATE_IMAGES,
-        evidence=f"the last {STEPS // 10} of PGD's {STEPS} steps bring over {_LATE_GAIN:.0%} of its gain on {{hits}} of "
-        "{total} robust images",
+        evidence=f"the last {STEPS // 10} of PGD's {STEPS} steps bring over {_LATE_GAIN:.0%} of its gain on {{hits}} "
+        "of {total} robust images",
     )  # fmt: skip
 
 

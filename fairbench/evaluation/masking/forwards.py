@@ -5,17 +5,16 @@ Shape key: N images, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from fairbench.evaluation.masking.decide import share_flags
 from fairbench.evaluation.masking.registry import flag
 from fairbench.evaluation.masking.target import Target, batches
+from fairbench.evaluation.own_gradients import asks_for_gradients
 from fairbench.evaluation.trust import Trust
 
 #: Rounding moves float32 logits by about 1e-6 of the largest, and by 1e-5 in deep networks; `eval` refuses from 1e-2.
@@ -76,26 +75,10 @@ def constant_logits(target: Target) -> list[dict[str, Any]]:
 
 def optimises_at_inference(target: Target) -> list[dict[str, Any]]:
     """Forward one image without gradients, and see whether anything in the model asks for one."""
-    watch = _Watch()
-    with torch.no_grad(), watch:
-        target.model(target.x[:1])
-    if watch.seen is None:
+    asked = asks_for_gradients(target.model, target.x[:1])
+    if asked is None:
         return []
-    return [flag("optimises-at-inference", f"its forward pass turns gradients on (in {watch.seen})")]
-
-
-class _Watch(TorchFunctionMode):
-    """Notices tensors that require a gradient; the parameters are frozen and gradients are off, so none should."""
-
-    seen: str | None = None
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if self.seen is None and isinstance(result, Tensor) and result.requires_grad:
-            self.seen = getattr(func, "__name__", str(func))
-        return result
+    return [flag("optimises-at-inference", f"its forward pass turns gradients on (in {asked})")]
 
 
 def _same(a: Tensor, b: Tensor) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fairbench.cli.checkpoint_options import checkpoint_options, open_checkpoint, refuse_empty
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import torch
 
     from fairbench.data.dataset import Dataset
     from fairbench.models.load import LoadedModel
@@ -18,19 +22,7 @@ DEFAULT_ATTACKS = "fgsm,pgd20,cw30,aa"
 
 
 @click.command(name="eval")
-@click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--model", metavar="NAME|module:factory|FILE.py:factory", help="Architecture. Default: the sidecar's.")
-@click.option("--normalize", metavar="none|NAME|MEAN/STD", help="Default: the sidecar's, else none, checked on images.")
-@click.option("--dataset", metavar="NAME|npz:PATH|folder:PATH", help="Default: the sidecar's.")
-@click.option("--data-dir", metavar="DIR", help="Where data sets lie. Default: FAIRBENCH_DATA, else ./data.")
-@click.option(
-    "--resize", type=click.IntRange(min=1), help="Image files: shorter side in pixels. Default: the sidecar's."
-)
-@click.option(
-    "--crop", type=click.IntRange(min=1), help="Image files: side of the centre square. Default: the sidecar's."
-)
-@click.option("--interpolation", metavar="NAME", help="Of --resize: nearest, bilinear, bicubic or lanczos.")
-@click.option("--workers", type=click.IntRange(min=1), help="Image files: threads that read them. Default: up to 8.")
+@checkpoint_options
 @click.option("--attacks", default=DEFAULT_ATTACKS, show_default=True, help="Names, see 'fairbench list attacks'.")
 @click.option("--norm", default="Linf", show_default=True, metavar="Linf|L2|L1")
 @click.option("--eps", metavar="8/255", help="Radius for pixels in [0, 1]. Default: a preset's, else the data set's.")
@@ -42,7 +34,6 @@ DEFAULT_ATTACKS = "fgsm,pgd20,cw30,aa"
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--accept", multiple=True, metavar="CHECK", help="Override a refusal, as printed in it; repeatable.")
-@click.option("--trust-program", is_flag=True, help="Load TorchScript and torch.export files, which can run code.")
 @click.option(
     "--save-adversarial", is_flag=True,
     help="Keep the adversarial examples, for 'fairbench verify': up to 4 bytes per value for each attack and each part "
@@ -57,9 +48,7 @@ def command(checkpoint: Path, **options: Any) -> None:
     Every finished block of images is saved at once: after an interruption the same command continues. The last line
     printed is the run folder.
     """
-    for name, value in options.items():
-        if value == "" or value == ("",):
-            raise click.UsageError(f"--{name.replace('_', '-')} is empty; leave it out for its default.")
+    refuse_empty(options)
     _check_without_torch(checkpoint, **options)
 
     from fairbench import distributed
@@ -100,80 +89,47 @@ def _check_without_torch(
 def _evaluate(
     checkpoint: Path,
     *,
-    model: str | None,
-    normalize: str | None,
-    dataset: str | None,
-    data_dir: str | None,
-    resize: int | None,
-    crop: int | None,
-    interpolation: str | None,
-    workers: int | None,
+    device: torch.device,
     samples_per_class: int | None,
     accept: tuple[str, ...],
-    trust_program: bool,
     out: str | None,
+    attacks: str,
+    norm: str,
+    eps: str | None,
+    engine: str,
+    precision: str,
+    batch_size: int | None,
+    threads: int | None,
+    seed: int,
+    save_adversarial: bool,
     progress: Any,
-    **settings: Any,
+    **place: Any,
 ) -> Run:
     from fairbench import distributed
-    from fairbench.data.load import load_dataset
-    from fairbench.data.registry import DATASETS
     from fairbench.evaluation.evaluate import run_plan
     from fairbench.evaluation.plan import make_plan
     from fairbench.evaluation.trust import Trust
-    from fairbench.models.checkpoint import read_sidecar
-    from fairbench.models.load import load_checkpoint
 
     trust = Trust(accept)
-    sidecar = read_sidecar(checkpoint)
-    name = dataset or _recorded_dataset(checkpoint, sidecar)
-    asked = {"resize": resize, "crop": crop, "interpolation": interpolation}
-    prepared = _recorded_preprocess(name, checkpoint, sidecar)
-    prepared.update({key: value for key, value in asked.items() if value is not None})
-    whole = load_dataset(name, "test", data_dir=data_dir, workers=workers, **prepared)
-    loaded = load_checkpoint(
-        checkpoint, model=model, normalize=normalize, dataset=whole, trust_program=trust_program,
-        device=settings["device"],
-    )  # fmt: skip
+    opened = open_checkpoint(checkpoint, device=device, **place)
+    loaded, whole = opened.loaded, opened.dataset
     samples = whole if samples_per_class is None else whole.first_per_class(samples_per_class)
     record = {
         "name": loaded.name, "sha256": loaded.sha256, "normalize": loaded.normalize,
         "architecture": loaded.architecture, **_origin(loaded),
     }  # fmt: skip
-    plan = make_plan(samples, settings.pop("attacks"), model_record=record, **settings)
+    plan = make_plan(
+        samples, attacks, norm=norm, eps=eps, seed=seed, batch_size=batch_size, precision=precision, engine=engine,
+        device=device, threads=threads, model_record=record, save_adversarial=save_adversarial,
+    )  # fmt: skip
     folder = Path(out) if out is not None else _default_folder(loaded, samples, plan.digest())
-    # Only what was said, by a person or a sidecar, is believed without trying the others.
-    unsaid = normalize is None and (loaded.sidecar or {}).get("normalize") is None and loaded.normalize == "none"
-    known = DATASETS[samples.name].normalizations if unsaid and samples.name in DATASETS else {}
-    run = run_plan(loaded.model, plan, trust, out=folder, progress=progress, normalizations=known, whole_split=whole)
+    run = run_plan(
+        loaded.model, plan, trust, out=folder, progress=progress, normalizations=opened.normalizations,
+        whole_split=whole,
+    )  # fmt: skip
     if distributed.is_main():
         _copy_training_log(checkpoint, loaded.sidecar, folder)
     return run
-
-
-def _recorded_dataset(checkpoint: Path, sidecar: Mapping[str, Any] | None) -> str:
-    from fairbench.errors import BadInput
-
-    name = (sidecar or {}).get("dataset")
-    if not name:
-        raise BadInput(
-            f"{checkpoint.name[:100]} has no sidecar that names its data set; say it with --dataset: cifar10, or "
-            "npz:FILE ('fairbench list datasets')."
-        )
-    return str(name)
-
-
-def _recorded_preprocess(name: str, checkpoint: Path, sidecar: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return how the sidecar says that image files were prepared; nothing where it does not, or for arrays."""
-    from dataclasses import asdict
-
-    from fairbench.data.image_folder import Preprocess
-    from fairbench.data.load import holds_image_files
-
-    record = (sidecar or {}).get("preprocess")
-    if record is None or not holds_image_files(name):
-        return {}
-    return asdict(Preprocess.of_record(record, what=f"the sidecar of {checkpoint.name[:100]}"))
 
 
 def _origin(loaded: LoadedModel) -> dict[str, Any]:
@@ -218,6 +174,8 @@ def _print(run: Run) -> None:
     width = max(shutil.get_terminal_size().columns, 80)
     click.echo(to_text(classes_table(view, view.stem), width), nl=False)
     for flag in run.record.get("flags", ()):
-        click.echo(f"accepted {flag['name']}: {plain(str(flag['evidence']))}")
+        said = "accepted" if flag["severity"] == "accepted" else "flag"
+        of = f" (class {plain(view.class_names[flag['class']])})" if flag["class"] is not None else ""
+        click.echo(f"{said} {flag['name']}{of}: {plain(str(flag['evidence']))}; {plain(str(flag['advice']))}")
     click.echo(f"\n{view.model} on {samples.samples}, {samples.threat}:\n{meaning(view, view.strongest)}")
     click.echo(str(run.folder))

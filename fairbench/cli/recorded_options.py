@@ -42,17 +42,6 @@ def recorded_options(command: F) -> F:
     return command
 
 
-def refuse_empty(options: dict[str, Any]) -> None:
-    """Refuse an option that was given as an empty text.
-
-    Raises:
-        click.UsageError: naming it.
-    """
-    for name, value in options.items():
-        if value == "" or value == Path():
-            raise click.UsageError(f"--{name.replace('_', '-')} is empty; leave it out for its default.")
-
-
 def recorded_device(run: Run) -> str:
     """Return the kind of device that a run was made on, without its number."""
     from fairbench.evaluation.recorded import recorded

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from fairbench.cli.recorded_options import recorded_device, recorded_options, recorded_task, refuse_empty
+from fairbench.cli.checkpoint_options import refuse_empty
+from fairbench.cli.recorded_options import recorded_device, recorded_options, recorded_task
 
 
 @click.command(name="verify")

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fairbench.evaluation.own_gradients import asks_for_gradients
+
 _FORWARDS = 5000
 _SECONDS = 60
 _CPU_FLOPS = 1e11
@@ -21,7 +23,12 @@ _GPU_RANGE = (64, 1024)
 
 
 def default_block_size(model: nn.Module, x: Tensor) -> int:
-    """Return a power of two from the cost of one forward on `x`, (b, C, H, W), on x's device."""
+    """Return a power of two from the cost of one forward on `x`, (b, C, H, W), on x's device.
+
+    The cost of a frozen model that computes gradients itself cannot be counted: the least is returned.
+    """
+    if asks_for_gradients(model, x) is not None:
+        return (_GPU_RANGE if x.is_cuda else _CPU_RANGE)[0]
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(x)
     per_image = max(counter.get_total_flops() / len(x), 1)

@@ -21,6 +21,7 @@ from fairbench.errors import BadInput
 from fairbench.evaluation.block_size import default_block_size
 from fairbench.evaluation.blocks import Unit, cut, run_units
 from fairbench.evaluation.examples import ExampleWriter
+from fairbench.evaluation.masking.rows import row_flags
 from fairbench.evaluation.natural_accuracy import check_natural
 from fairbench.evaluation.networks import Networks, device_of, exact_arithmetic, frozen, networks
 from fairbench.evaluation.plan import Plan, make_plan, model_sha256
@@ -173,7 +174,9 @@ def _attack(
     natural = natural_unit(nets, plan.threat)
     tables = run_units([natural, *units], dataset=plan.dataset, store=store, device=plan.device, progress=progress)
     check_mode(nets.judge, trust)
-    return with_final_verdicts(plan.configs, tables)
+    outcomes = with_final_verdicts(plan.configs, tables)
+    trust.flags += row_flags(outcomes, plan.configs, plan.threat, units=[unit.name for unit in (natural, *units)])
+    return outcomes
 
 
 def _record(plan: Plan, trust: Trust, *, started: str, seconds: float, threads: int, block_size: int) -> dict[str, Any]:

@@ -87,15 +87,7 @@ def make_plan(
         BadInput: any word that is unknown, does not fit the others, or is out of range.
     """
     configs = tuple(parse_attacks(split_attacks(attacks) if isinstance(attacks, str) else attacks))
-    norm = Threat.parse(norm, 0.0).norm
-    text = eps if eps is not None else preset_eps(configs)
-    if text is None:
-        text = default_threat(dataset.name, norm)
-    if text is None:
-        raise BadInput(
-            f"data set {dataset.name[:100]!r} has no default radius in {norm}; give one with --eps, such as 8/255."
-        )
-    threat = Threat.parse(norm, text)
+    threat = threat_for(dataset.name, norm, eps if eps is not None else preset_eps(configs))
     for what, value, least in (("batch size", batch_size, 1), ("threads", threads, 1), ("seed", seed, 0)):
         if value is not None and value < least:
             raise BadInput(f"{what} must be at least {least}, but is {value}.")
@@ -109,6 +101,21 @@ def make_plan(
         dataset, configs, threat, seed, batch_size, precision, engine, device_of(device), threads, model_record,
         save_adversarial,
     )  # fmt: skip
+
+
+def threat_for(dataset: str, norm: str, eps: str | float | None) -> Threat:
+    """Return the threat model; `eps` None is the data set's own radius.
+
+    Raises:
+        BadInput: an unknown norm, a radius out of range, or none where the data set has none.
+    """
+    norm = Threat.parse(norm, 0.0).norm
+    text = eps if eps is not None else default_threat(dataset, norm)
+    if text is None:
+        raise BadInput(
+            f"data set {dataset[:100]!r} has no default radius in {norm}; give one with --eps, such as 8/255."
+        )
+    return Threat.parse(norm, text)
 
 
 def model_sha256(model: nn.Module) -> str:

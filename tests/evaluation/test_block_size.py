@@ -20,3 +20,14 @@ def test_costs_by_hand():
 
 def test_a_model_without_any_cost_gets_the_largest_block():
     assert default_block_size(nn.Flatten(), torch.zeros(1, 1, 2, 2)) == 256
+
+
+def test_a_model_that_optimises_in_its_forward_gets_the_smallest_block():
+    class Purifier(nn.Module):
+        def forward(self, x):
+            with torch.enable_grad():
+                moved = x.detach().requires_grad_()
+                (gradient,) = torch.autograd.grad(moved.square().sum(), moved)
+            return (x - gradient).flatten(1)
+
+    assert default_block_size(Purifier(), torch.zeros(1, 1, 2, 2)) == 4

@@ -1,0 +1,1 @@
+"""Signs that attacks failed for other reasons than robustness: the flags of a run, and of `fairbench check`."""

@@ -22,15 +22,17 @@ from fairbench.evaluation.block_size import default_block_size
 from fairbench.evaluation.blocks import Unit, cut, run_units
 from fairbench.evaluation.examples import ExampleWriter
 from fairbench.evaluation.natural_accuracy import check_natural
+from fairbench.evaluation.classifier import classifier_record
 from fairbench.evaluation.networks import Networks, device_of, exact_arithmetic, frozen, networks
 from fairbench.evaluation.plan import Plan, make_plan, model_sha256
 from fairbench.evaluation.store import FolderStore, MemoryStore, finished_run
 from fairbench.evaluation.trust import Trust, check_mode, first_images, preflight
 from fairbench.evaluation.units import attack_units, natural_unit, with_final_verdicts
+from fairbench.metrics.correlates import CLASSIFIER_FILE
 from fairbench.metrics.summary import metrics_bytes
 from fairbench.outcomes import Outcomes
 from fairbench.progress import Progress, Silent
-from fairbench.runs import PROTOCOL_VERSION, SCHEMA_VERSION, Run, write_run
+from fairbench.runs import PROTOCOL_VERSION, SCHEMA_VERSION, Run, write_json, write_run
 from fairbench.whole_file import writable_folder, write_whole
 
 DEFAULT_ATTACKS = ("fgsm", "pgd20", "cw30", "aa")
@@ -155,6 +157,7 @@ def run_plan(
             blocks = len(cut(plan.dataset, store.block_size))
             finished["examples"] = examples.finish([unit.name for unit in units], blocks, store.block_size)
         write_whole(folder / "metrics.json", metrics_bytes(outcomes, plan.dataset.class_names))
+        write_json(folder / CLASSIFIER_FILE, classifier_record(model, first_images(plan.dataset, 1, plan.device)[0]))
         write_run(folder, finished, outcomes)
         assert isinstance(store, FolderStore)
         store.remove()

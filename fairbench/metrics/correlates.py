@@ -91,9 +91,9 @@ def correlates(
 
 
 def read_classifier(folder: Path | None, num_classes: int) -> dict[str, Any] | None:
-    """Return what an evaluation wrote about the last layer: {"layer", "weight_norm", "bias", "reason"}; None if nothing.
+    """Return what an evaluation wrote about the last layer: {"layer", "weight_norm", "bias", "reason"}.
 
-    `layer` is None where no last layer was found, and `reason` then says why.
+    None where it wrote nothing; `layer` is None where no last layer was found, and `reason` then says why.
 
     Raises:
         BadInput: the file is damaged, or is about another number of classes.

@@ -58,7 +58,7 @@ class Flows:
         return _largest([edge for edge in self.edges if edge.source == label])
 
     def main_source(self, label: int) -> Edge | None:
-        """Return from where a class attracts most samples (the lowest label of several); None where it attracts none."""
+        """Return from where a class attracts most samples (the lowest label of several); None where from nowhere."""
         return _largest([edge for edge in self.edges if edge.target == label])
 
 

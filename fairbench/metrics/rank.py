@@ -91,7 +91,8 @@ def kendall(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[float, float]:
         # The p-value of a handful of tied points divides by zero inside; it is NaN then, and printed as undefined.
         warnings.simplefilter("ignore", RuntimeWarning)
         found = stats.kendalltau(x, y)
-    return float(found.statistic), float(found.pvalue)
+    # A perfect order is 1, and not 1 minus a rounding.
+    return round(float(found.statistic), 12), float(found.pvalue)
 
 
 def correlation(a: npt.ArrayLike, b: npt.ArrayLike, *, confidence: float = 0.95) -> Correlation:
@@ -148,7 +149,9 @@ def order_agreement(
 def _orders(limits: Floats) -> npt.NDArray[np.int64]:
     """Return (P,) +1 where the first class of a pair is surely higher, -1 where lower, 0 where not known."""
     i, j = np.triu_indices(len(limits), 1)
-    return (limits[i, 0] > limits[j, 1]).astype(np.int64) - (limits[i, 1] < limits[j, 0]).astype(np.int64)
+    above, below = limits[i, 0] > limits[j, 1], limits[i, 1] < limits[j, 0]
+    order: npt.NDArray[np.int64] = above.astype(np.int64) - below.astype(np.int64)
+    return order
 
 
 def _both(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[Floats, Floats]:

@@ -69,10 +69,10 @@ def command(checkpoint: Path, **options: Any) -> None:
     with joined(options.pop("device")) as device:
         if distributed.is_main():
             with Bars() as bars:
-                run = _evaluate(checkpoint, device=device, progress=bars, **options)
+                run = evaluate_checkpoint(checkpoint, device=device, progress=bars, **options)
             _print(run)
         else:
-            _evaluate(checkpoint, device=device, progress=Silent(), **options)
+            evaluate_checkpoint(checkpoint, device=device, progress=Silent(), **options)
 
 
 def _check_without_torch(
@@ -97,7 +97,7 @@ def _check_without_torch(
         writable_folder(Path(out))
 
 
-def _evaluate(
+def evaluate_checkpoint(
     checkpoint: Path,
     *,
     model: str | None,
@@ -115,6 +115,7 @@ def _evaluate(
     progress: Any,
     **settings: Any,
 ) -> Run:
+    """Evaluate a checkpoint with the options of `fairbench eval`; the run folder is complete where this returns."""
     from fairbench import distributed
     from fairbench.data.load import load_dataset
     from fairbench.data.registry import DATASETS

@@ -34,6 +34,7 @@ from fairbench.outcomes import NATURAL, Outcomes
 from fairbench.runs import Run, to_json
 
 SUPERCLASS_FILE = "superclasses.json"
+DIAGNOSIS_FILE = "diagnosis.json"
 _BUDGET = ("norm", "eps", "steps", "step_size", "start", "restarts", "early_stop")
 
 
@@ -109,7 +110,7 @@ def diagnose(run: Run, *, superclasses: Superclasses | None = None) -> Diagnosis
         BadInput: a damaged file in the run's folder.
     """
     outcomes, num = run.outcomes, run.num_classes
-    tallies = {name: _tally(outcomes, name, num) for name in _own(outcomes)}
+    tallies = {name: _tally(outcomes, name, num) for name in _own(run)}
     order = sorted(tallies, key=lambda name: -float(tallies[name][0].sum() / tallies[name][1].sum()))
     attacks = tuple(name for name in order if name != NATURAL)
     attack = attacks[-1] if attacks else NATURAL
@@ -163,7 +164,7 @@ def compare_rankings(runs: Sequence[Run], labels: Sequence[str]) -> tuple[Rankin
     for i, first in enumerate(runs):
         for j in range(i + 1, len(runs)):
             second = runs[j]
-            common = [name for name in _own(first.outcomes) if name in _own(second.outcomes) and name != NATURAL]
+            common = [name for name in _own(first) if name in _own(second) and name != NATURAL]
             if not common:
                 continue
             attack = min(reversed(common), key=lambda name: float(first.outcomes.robust(name).mean()))
@@ -187,10 +188,11 @@ def _plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, np.ndarray) else value
 
 
-def _own(outcomes: Outcomes) -> list[str]:
-    """Return the attacks of their own, without a cascade's parts."""
-    names = outcomes.attacks
-    return [name for name in names if not any(name.startswith(f"{other}/") for other in names)]
+def _own(run: Run) -> list[str]:
+    """Return natural and the attacks of their own, without a cascade's parts, in the order they were asked for."""
+    names, asked = run.outcomes.attacks, list(run.record.get("attacks", {}))
+    own = [name for name in names if not any(name.startswith(f"{other}/") for other in names)]
+    return sorted(own, key=lambda name: (name != NATURAL, asked.index(name) if name in asked else len(asked)))
 
 
 def _tally(outcomes: Outcomes, attack: str, num_classes: int) -> tuple[Ints, Ints]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ATTACKS = "fgsm,pgd20,cw30"
 DEFAULT_TEMPERATURES = "0.1,0.3,3,10"
+#: Nothing is wrapped where no terminal gives a width (a pipe, a file).
+_UNLIMITED = 10_000
 _OWN = ("checkpoint", "attacks")
 
 
@@ -104,15 +106,19 @@ def _with_temperatures(attacks: str, temperatures: str) -> str:
         )
     head, _, inside = plain.partition("(")
     keywords = inside.removesuffix(")")
+    sweep = []
     for text in temperatures.split(","):
         parse_number(text.strip(), what="a temperature of --temperatures")
         own = ",".join(part for part in (keywords, f"T={text.strip()}") if part)
-        names.append(f"t{head}({own})")
-    return ",".join(dict.fromkeys(names))
+        sweep.append(f"t{head}({own})")
+    # Before PGD: of two attacks that are equally strong, a report is about the later one.
+    place = names.index(plain)
+    return ",".join(dict.fromkeys([*names[:place], *sweep, *names[place:]]))
 
 
 def _diagnose(runs: list[Run], superclasses: str | None) -> None:
     import shutil
+    import sys
 
     from fairbench.metrics.diagnosis import (
         DIAGNOSIS_FILE,
@@ -128,7 +134,7 @@ def _diagnose(runs: list[Run], superclasses: str | None) -> None:
     from fairbench.reporting.why import why
     from fairbench.whole_file import write_whole
 
-    width = max(shutil.get_terminal_size().columns, 100)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
     views = {id(view.run): view for sample_set in view_runs(runs) for view in sample_set.views}
     given = [None if superclasses is None else read_superclasses(Path(superclasses), run.class_names) for run in runs]
     for run, groups in zip(runs, given, strict=True):
@@ -146,5 +152,8 @@ def _diagnose(runs: list[Run], superclasses: str | None) -> None:
         labels = [views[id(run)].label for run in runs]
         click.echo()
         click.echo(
-            to_text(rankings_table(compare_rankings(runs, labels), "rankings", "Do the models rank alike"), width)
+            to_text(
+                rankings_table(compare_rankings(runs, labels), "rankings", "Do the models rank the classes alike"),
+                width,
+            )
         )

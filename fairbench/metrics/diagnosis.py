@@ -76,8 +76,8 @@ class Diagnosis:
         kin: how many errors under `attack` stay within a superclass.
         correlates: what goes along with robustness.
         classifier: why there is no norm of weights, "" where there is one.
-        rankings: every other attack (natural included) against `attack`.
-        gains: what `attack` takes beyond every other attack on the same samples, the weakest first.
+        rankings: every other attack (natural included, Temperature-PGD not) against `attack`.
+        gains: what `attack` takes beyond each of them on the same samples, the weakest first; natural is not one.
         temperatures: the sweep of Temperature-PGD, by T.
     """
 
@@ -126,8 +126,9 @@ def diagnose(run: Run, *, superclasses: Superclasses | None = None) -> Diagnosis
     groups = superclasses or _superclasses(run)
     known = read_classifier(run.folder, num)
     norm = None if known is None else known["weight_norm"]
-    # A preset and a longer name may be one attack on other samples: gains need the same ones.
-    paired = [name for name in attacks[:-1] if np.array_equal(rows[name]["index"], rows[attack]["index"])]
+    # A sweep of T has its own table; gains need the same samples.
+    others = [name for name in attacks[:-1] if _family(run, name) != "tpgd"]
+    paired = [name for name in others if np.array_equal(rows[name]["index"], rows[attack]["index"])]
     return Diagnosis(
         attacks=attacks,
         attack=attack,
@@ -142,7 +143,9 @@ def diagnose(run: Run, *, superclasses: Superclasses | None = None) -> Diagnosis
         correlates=correlates(accuracy_of(hits, count), natural, limits, outcomes, norm) if attacks else (),
         classifier=_why_no_norm(known),
         rankings=tuple(
-            Ranking(name, attack, order_agreement(*tallies[name], hits, count)) for name in order if name != attack
+            Ranking(name, attack, order_agreement(*tallies[name], hits, count))
+            for name in order
+            if name in others or (name == NATURAL and attacks)
         ),
         gains=tuple(gain(outcomes, name, attack, num) for name in paired),
         temperatures=_temperatures(run, attacks, num),
@@ -195,6 +198,11 @@ def _own(run: Run) -> list[str]:
     return sorted(own, key=lambda name: (name != NATURAL, asked.index(name) if name in asked else len(asked)))
 
 
+def _family(run: Run, attack: str) -> str:
+    resolved = run.record.get("attacks", {}).get(attack)
+    return str(resolved.get("family")) if isinstance(resolved, Mapping) else ""
+
+
 def _tally(outcomes: Outcomes, attack: str, num_classes: int) -> tuple[Ints, Ints]:
     return class_tally(outcomes.labels(attack), outcomes.robust(attack), num_classes)
 
@@ -219,7 +227,7 @@ def _temperatures(run: Run, attacks: Sequence[str], num_classes: int) -> tuple[T
     def budget(name: str) -> tuple[object, ...]:
         return tuple(resolved[name].get(key) for key in _BUDGET)
 
-    kinds = {name: resolved[name].get("family") for name in attacks if isinstance(resolved.get(name), Mapping)}
+    kinds = {name: family for name in attacks if (family := _family(run, name))}
     plain = {budget(name): name for name, family in kinds.items() if family == "pgd"}
     found = []
     for name, family in kinds.items():

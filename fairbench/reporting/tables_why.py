@@ -145,31 +145,43 @@ def superclass_table(found: Diagnosis, stem: str, label: str) -> Table:
     return Table(f"{stem}-superclasses", f"Superclasses under {found.attack}, {label}", columns, tuple(rows), (note,))
 
 
-def temperatures_table(found: Diagnosis, names: Sequence[str], stem: str, label: str) -> Table:
-    """Return the sweep: accuracy and gain over PGD of the same budget, average and class by class (columns)."""
+def temperatures_table(found: Diagnosis, stem: str, label: str) -> Table:
+    """Return the sweep: accuracy and gain over PGD of the same budget, one row for each T."""
     columns = (
-        Column("T"), Column("average %"), Column("gain over PGD"), Column("only T breaks"), Column("only PGD breaks"),
-        *(Column(name, "gain over PGD in points, by class") for name in names),
+        Column("T"), Column("average %"), Column("worst class %"), Column("gain over PGD"), Column("only T breaks"),
+        Column("only PGD breaks"),
     )  # fmt: skip
     rows = []
     for one in found.temperatures:
         pairs, change = one.gain.pairs, one.gain.average
-        total = pairs.count.sum()
         rows.append(
             (
                 Cell(f"{one.temperature:g}"),
-                Cell(percent(float((pairs.both + pairs.gained).sum() / total))),
+                Cell(percent(float((pairs.both + pairs.gained).sum() / pairs.count.sum()))),
+                Cell(_percent(float(np.nanmin(pairs.after)))),
                 Cell(_points(change.value), _points(change.low), _points(change.high)),
-                Cell(str(pairs.lost.sum())), Cell(str(pairs.gained.sum())),
-                *(Cell(_points(value)) for value in one.gain.points),
+                Cell(str(pairs.lost.sum())),
+                Cell(str(pairs.gained.sum())),
             )
-        )  # fmt: skip
+        )
     plain = ", ".join(dict.fromkeys(one.gain.weaker for one in found.temperatures))
     notes = (
-        f"Against {plain}: the same steps, step size, start and restarts. T divides the logits. The best of several T "
-        "is picked after the fact: compare it with PGD of as many restarts.",
+        f"Against {plain}: the same steps, step size, start and restarts; gains in points, intervals 95 %. T divides "
+        "the logits. The best of several T is picked after the fact: compare it with PGD of as many restarts.",
     )
     return Table(f"{stem}-temperatures", f"Temperature-PGD, {label}", columns, tuple(rows), notes)
+
+
+def temperature_classes_table(found: Diagnosis, names: Sequence[str], stem: str, label: str) -> Table:
+    """Return rows = classes, columns = T: gain over PGD in points."""
+    columns = (
+        Column("class", text=True),
+        *(Column(f"T = {one.temperature:g}", "gain over PGD, points") for one in found.temperatures),
+    )
+    rows = tuple(
+        (Cell(name), *(Cell(_points(one.gain.points[c])) for one in found.temperatures)) for c, name in enumerate(names)
+    )
+    return Table(f"{stem}-temperature-classes", f"Temperature-PGD, class by class, {label}", columns, rows)
 
 
 def diagnosis_tables(found: Diagnosis, names: Sequence[str], stem: str, label: str) -> list[Table]:
@@ -188,7 +200,8 @@ def diagnosis_tables(found: Diagnosis, names: Sequence[str], stem: str, label: s
     if found.kin is not None:
         tables.append(superclass_table(found, stem, label))
     if found.temperatures:
-        tables.append(temperatures_table(found, names, stem, label))
+        tables.append(temperatures_table(found, stem, label))
+        tables.append(temperature_classes_table(found, names, stem, label))
     return tables
 
 
@@ -205,7 +218,7 @@ def _number(value: float) -> str:
 
 
 def _points(value: float) -> str:
-    return "" if math.isnan(value) else f"{100 * value + 0.0:.1f}".replace("-", _MINUS)
+    return "" if math.isnan(value) else f"{round(100 * float(value), 1) + 0.0:.1f}".replace("-", _MINUS)
 
 
 def _whole(value: float) -> str:

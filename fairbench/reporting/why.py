@@ -105,11 +105,8 @@ def _stronger(found: Diagnosis, names: Sequence[str]) -> str:
     if not found.gains:
         return ""
     first = found.gains[0]
-    fall = 100 * first.average.value
-    head = (
-        f"From {first.weaker} to {first.stronger} the average falls by {fall:.1f} points "
-        f"({100 * first.average.low:.1f} to {100 * first.average.high:.1f})"
-    ).replace("-", "\u2212")
+    fall, low, high = (_points(value) for value in (first.average.value, first.average.low, first.average.high))
+    head = f"From {first.weaker} to {first.stronger} the average falls by {fall} points ({low} to {high})"
     if not first.pairs.lost.any():
         return f"{head}: {first.stronger} breaks nothing that {first.weaker} leaves."
     order = [c for c in np.argsort(-np.nan_to_num(first.share), kind="stable") if first.share[c] > 0][:_NAMED]
@@ -131,11 +128,15 @@ def _stronger(found: Diagnosis, names: Sequence[str]) -> str:
     return f"{head}; it takes the largest part of what was left from {most}; {sure}{weak}."
 
 
+def _points(value: float) -> str:
+    return f"{round(100 * value, 1) + 0.0:.1f}".replace("-", "\u2212")
+
+
 def _order(found: Diagnosis) -> str:
     """Whether attacks rank the classes alike."""
     natural = next((one for one in found.rankings if one.first == NATURAL), None)
     other = next((one for one in found.rankings if one.first != NATURAL), None)
-    told = []
+    told: list[str] = []
     for one in (other, natural):
         if one is None or not one.agreement.pairs:
             continue

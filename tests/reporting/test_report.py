@@ -113,6 +113,7 @@ sys.meta_path.insert(0, Block())
 from fairbench.cli import run
 assert run(["report", {str(run.folder)!r}]) == 0
 assert run(["gate", {str(run.folder)!r}, "--baseline", {str(run.folder)!r}, "--same"]) == 0
+assert run(["diagnose", {str(run.folder)!r}]) == 0
 assert run(["leaderboard", {str(run.folder)!r}, "--out", {str(run.folder)!r}]) == 0
 assert "torch" not in sys.modules
 """

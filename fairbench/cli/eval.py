@@ -127,7 +127,7 @@ def evaluate_checkpoint(
 
     trust = Trust(accept)
     sidecar = read_sidecar(checkpoint)
-    name = dataset or _recorded_dataset(checkpoint, sidecar)
+    name = dataset or recorded_dataset(checkpoint, sidecar)
     asked = {"resize": resize, "crop": crop, "interpolation": interpolation}
     prepared = _recorded_preprocess(name, checkpoint, sidecar)
     prepared.update({key: value for key, value in asked.items() if value is not None})
@@ -152,7 +152,8 @@ def evaluate_checkpoint(
     return run
 
 
-def _recorded_dataset(checkpoint: Path, sidecar: Mapping[str, Any] | None) -> str:
+def recorded_dataset(checkpoint: Path, sidecar: Mapping[str, Any] | None) -> str:
+    """Return the data set that a checkpoint's sidecar names."""
     from fairbench.errors import BadInput
 
     name = (sidecar or {}).get("dataset")

@@ -53,7 +53,7 @@ def correlates_table(found: Diagnosis, stem: str, label: str) -> Table:
         (
             Cell(one.words),
             Cell(_number(c.tau), _number(c.low), _number(c.high)),
-            Cell("" if math.isnan(c.p) else number(c.p)),
+            Cell(_p(c.p)),
             Cell(str(c.points)),
         )
         for one in found.correlates
@@ -103,7 +103,7 @@ def gains_table(found: Diagnosis, names: Sequence[str], stem: str, label: str) -
             row += [
                 Cell(_points(one.points[c])),
                 Cell(_percent(one.share[c]), _percent(low), _percent(high)),
-                Cell(number(one.p_holm[c]) if not math.isnan(one.p_holm[c]) else ""),
+                Cell(_p(one.p_holm[c])),
             ]
         rows.append(tuple(row))
     notes = (
@@ -215,6 +215,10 @@ def _percent(value: float) -> str:
 
 def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.2f}".replace("-", _MINUS)
+
+
+def _p(value: float) -> str:
+    return "" if math.isnan(value) else number(float(value)) if value >= 0.001 else "<0.001"
 
 
 def _points(value: float) -> str:

@@ -39,7 +39,7 @@ def why_of(view: RunView) -> Why:
             Plot(
                 f"{view.stem}-graph", f"Which {nodes} are taken for which {under(found.attack)}",
                 "An arrow leads from the true class to the predicted one and is as wide as its share of the true "
-                "class; numbers are accuracies in %. Arrows below 8 % are left out unless they are the class's "
+                "class; numbers are accuracies in %. Arrows below 8\u00a0% are left out unless they are the class's "
                 "largest.",
                 flow_graph(found, names, view.label), main,
             )

@@ -76,7 +76,7 @@ def flow_graph(found: Diagnosis, names: Sequence[str], label: str) -> str:
         axes.set(xlim=(0, WIDTH), ylim=(0, height))
         axes.set_axis_off()
         for edge in reversed(_shown(graph)):
-            axes.add_patch(_arrow(edge, at, from_worst=edge.source == worst))
+            axes.add_artist(_arrow(edge, at, from_worst=edge.source == worst))
         for c in order:
             _node(axes, at[c], angle[c], accuracy[c], shorten(words[c], 14), worst=c == worst)
         told = "; ".join(
@@ -105,7 +105,7 @@ def _arrow(edge: Edge, at: dict[int, tuple[float, float]], *, from_worst: bool) 
 
 def _node(axes: Axes, place: tuple[float, float], angle: float, accuracy: float, word: str, *, worst: bool) -> None:
     fill, ink = ("#ffffff", MUTED) if math.isnan(accuracy) else share_colour(float(accuracy))
-    axes.add_patch(
+    axes.add_artist(
         Circle(
             place, _RADIUS, facecolor=fill, edgecolor=WORST_COLOUR if worst else MUTED,
             linewidth=2 if worst else 0.8, zorder=3,

@@ -32,7 +32,11 @@ def _options() -> list[click.Parameter]:
     help="Temperature-PGD beside the first pgdN of --attacks, with the same keywords, at these T.",
 )  # fmt: skip
 @click.option("--superclasses", metavar="FILE", help='JSON {"animals": ["cat", ...], ...}; default: by class names.')
-def command(targets: tuple[Path, ...], superclasses: str | None, **options: Any) -> None:
+@click.option("--removed", metavar="RUN", help="The removal experiment: a run trained with 'train --drop-classes'.")
+@click.option("--control", metavar="RUN", help="Beside --removed: a run trained without other classes.")
+def command(
+    targets: tuple[Path, ...], superclasses: str | None, removed: str | None, control: str | None, **options: Any
+) -> None:
     """Say which classes are weak and what goes along with it.
 
     A CHECKPOINT is evaluated first, with the options of 'fairbench eval'; RUNs are folders that it wrote, and are read
@@ -41,12 +45,16 @@ def command(targets: tuple[Path, ...], superclasses: str | None, **options: Any)
     accuracy, margin and the norm of the classifier's weights, how far attacks (and models) rank the classes alike, on
     which classes the strongest attack gains, and the sweep of Temperature-PGD. 'fairbench report' shows the same.
 
+    With --removed RUN, only the removal experiment of one RUN is printed: whether samples that went to a class are
+    still broken in a network that was trained without it.
+
     The last line printed for each run is its folder.
     """
     from fairbench.errors import BadInput
     from fairbench.runs import read_run
 
-    for name, value in {"superclasses": superclasses, **options}.items():
+    given = {"superclasses": superclasses, "removed": removed, "control": control}
+    for name, value in {**given, **options}.items():
         if value == "" or value == ("",):
             raise click.UsageError(f"--{name.replace('_', '-')} is empty; leave it out for its default.")
     folders = [target for target in targets if target.is_dir()]
@@ -57,6 +65,11 @@ def command(targets: tuple[Path, ...], superclasses: str | None, **options: Any)
     if folders:
         _refuse_options()
         runs = [read_run(folder) for folder in targets]
+        if removed is not None or control is not None:
+            _removal(runs, removed, control)
+            return
+    elif removed is not None or control is not None:
+        raise click.UsageError("--removed and --control compare finished runs; give the full network's run folder.")
     else:
         runs = [_evaluated(targets[0], options)]
     _diagnose(runs, superclasses)
@@ -69,7 +82,7 @@ def _refuse_options() -> None:
     context = click.get_current_context()
     given = [
         name for name in context.params
-        if name not in ("targets", "superclasses") and context.get_parameter_source(name) == ParameterSource.COMMANDLINE
+        if name not in ("targets", "superclasses", "removed", "control") and context.get_parameter_source(name) == ParameterSource.COMMANDLINE
     ]  # fmt: skip
     if given:
         raise click.UsageError(
@@ -157,3 +170,21 @@ def _diagnose(runs: list[Run], superclasses: str | None) -> None:
                 width,
             )
         )
+
+
+def _removal(runs: list[Run], removed: str | None, control: str | None) -> None:
+    import shutil
+    import sys
+
+    from fairbench.metrics.removal import removal
+    from fairbench.reporting.table_formats import plain, to_text
+    from fairbench.reporting.tables_removal import removal_sentence, removal_table
+    from fairbench.runs import read_run
+
+    if removed is None or len(runs) != 1:
+        raise click.UsageError("the removal experiment takes one full run, --removed RUN, and --control RUN beside it.")
+    found = removal(runs[0], read_run(Path(removed)), None if control is None else read_run(Path(control)))
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
+    names = [plain(name) for name in runs[0].class_names]
+    click.echo(to_text(removal_table(found, names), width))
+    click.echo(plain(removal_sentence(found, names)))

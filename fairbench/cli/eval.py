@@ -117,6 +117,7 @@ def evaluate_checkpoint(
 ) -> Run:
     """Evaluate a checkpoint with the options of `fairbench eval`; the run folder is complete where this returns."""
     from fairbench import distributed
+    from fairbench.data.dropped import keep_classes
     from fairbench.data.load import load_dataset
     from fairbench.data.registry import DATASETS
     from fairbench.evaluation.evaluate import run_plan
@@ -132,6 +133,9 @@ def evaluate_checkpoint(
     prepared = _recorded_preprocess(name, checkpoint, sidecar)
     prepared.update({key: value for key, value in asked.items() if value is not None})
     whole = load_dataset(name, "test", data_dir=data_dir, workers=workers, **prepared)
+    kept = (sidecar or {}).get("kept_classes")
+    if kept is not None:
+        whole = keep_classes(whole, kept, what=f"the sidecar of {checkpoint.name[:80]}")
     loaded = load_checkpoint(
         checkpoint, model=model, normalize=normalize, dataset=whole, trust_program=trust_program,
         device=settings["device"],

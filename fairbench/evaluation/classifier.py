@@ -5,6 +5,7 @@ Shape key: B batch, C H W image, K classes, D inputs of the last layer.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -57,3 +58,13 @@ def classifier_record(model: nn.Module, x: Tensor) -> dict[str, Any]:
     norm = layer.weight.detach().double().norm(dim=1).cpu().tolist()
     bias = None if layer.bias is None else layer.bias.detach().double().cpu().tolist()
     return {"schema": 1, "layer": name, "weight_norm": norm, "bias": bias, "reason": None}
+
+
+def with_gaps(record: Mapping[str, Any], kept: Sequence[int], num_classes: int) -> dict[str, Any]:
+    """Return the record of a network without some classes, in the original numbers; the others are null."""
+    place = {label: row for row, label in enumerate(kept)}
+
+    def widened(values: Sequence[float] | None) -> list[float | None] | None:
+        return None if values is None else [values[place[c]] if c in place else None for c in range(num_classes)]
+
+    return {**record, "weight_norm": widened(record["weight_norm"]), "bias": widened(record["bias"])}

@@ -15,14 +15,15 @@ from torch import Tensor, nn
 
 from fairbench import distributed, provenance
 from fairbench.data.dataset import ArrayDataset, Dataset
+from fairbench.data.dropped import WithoutClasses, restored
 from fairbench.data.load import load_dataset
 from fairbench.data.registry import DATASETS, Normalization
 from fairbench.errors import BadInput
 from fairbench.evaluation.block_size import default_block_size
 from fairbench.evaluation.blocks import Unit, cut, run_units
+from fairbench.evaluation.classifier import classifier_record, with_gaps
 from fairbench.evaluation.examples import ExampleWriter
 from fairbench.evaluation.natural_accuracy import check_natural
-from fairbench.evaluation.classifier import classifier_record
 from fairbench.evaluation.networks import Networks, device_of, exact_arithmetic, frozen, networks
 from fairbench.evaluation.plan import Plan, make_plan, model_sha256
 from fairbench.evaluation.store import FolderStore, MemoryStore, finished_run
@@ -138,6 +139,11 @@ def run_plan(
         size = plan.batch_size or default_block_size(model, first_images(plan.dataset, 1, plan.device)[0])
         threads = torch.get_num_threads()
         store: FolderStore | MemoryStore = MemoryStore(size)
+        if plan.save_adversarial and isinstance(plan.dataset, WithoutClasses):
+            raise BadInput(
+                "examples of a network without some of the classes cannot be kept, because their labels have other "
+                "numbers than the table's; leave --save-adversarial out."
+            )
         examples = ExampleWriter(folder) if plan.save_adversarial and folder is not None else None
         if folder is not None:
             store = FolderStore(folder, plan.settings(), block_size=size, threads=threads, examples=examples)
@@ -148,6 +154,11 @@ def run_plan(
             example=first_images(plan.dataset, 2, plan.device)[0], keep=None if examples is None else examples.keep,
         )  # fmt: skip
         outcomes = _attack(nets, units, plan, trust, store, progress)
+    data, names = plan.dataset, plan.dataset.class_names
+    classifier = classifier_record(model, first_images(data, 1, plan.device)[0])
+    if isinstance(data, WithoutClasses):
+        outcomes, names = restored(outcomes, data.kept), data.original_names
+        classifier = with_gaps(classifier, data.kept, len(names))
     seconds = store.add_seconds() if isinstance(store, FolderStore) else time.monotonic() - begun
     finished = _record(plan, trust, started=started, seconds=seconds, threads=threads, block_size=store.block_size)
     if folder is None:
@@ -156,8 +167,8 @@ def run_plan(
         if examples is not None:
             blocks = len(cut(plan.dataset, store.block_size))
             finished["examples"] = examples.finish([unit.name for unit in units], blocks, store.block_size)
-        write_whole(folder / "metrics.json", metrics_bytes(outcomes, plan.dataset.class_names))
-        write_json(folder / CLASSIFIER_FILE, classifier_record(model, first_images(plan.dataset, 1, plan.device)[0]))
+        write_whole(folder / "metrics.json", metrics_bytes(outcomes, names))
+        write_json(folder / CLASSIFIER_FILE, classifier)
         write_run(folder, finished, outcomes)
         assert isinstance(store, FolderStore)
         store.remove()

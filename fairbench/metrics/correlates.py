@@ -93,7 +93,8 @@ def correlates(
 def read_classifier(folder: Path | None, num_classes: int) -> dict[str, Any] | None:
     """Return what an evaluation wrote about the last layer: {"layer", "weight_norm", "bias", "reason"}.
 
-    None where it wrote nothing; `layer` is None where no last layer was found, and `reason` then says why.
+    None where it wrote nothing; `layer` is None where no last layer was found, and `reason` then says why. The norm of a
+    class that the network does not have is null.
 
     Raises:
         BadInput: the file is damaged, or is about another number of classes.
@@ -116,5 +117,6 @@ def _numbers(record: Mapping[str, Any], key: str, count: int) -> bool:
     return (
         isinstance(values, list)
         and len(values) == count
-        and all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+        and all(v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)) for v in values)
+        and any(v is not None for v in values)
     )

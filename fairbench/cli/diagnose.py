@@ -80,10 +80,9 @@ def _refuse_options() -> None:
     from click.core import ParameterSource
 
     context = click.get_current_context()
-    given = [
-        name for name in context.params
-        if name not in ("targets", "superclasses", "removed", "control") and context.get_parameter_source(name) == ParameterSource.COMMANDLINE
-    ]  # fmt: skip
+    read = ("targets", "superclasses", "removed", "control")
+    said = ParameterSource.COMMANDLINE
+    given = [name for name in context.params if name not in read and context.get_parameter_source(name) == said]
     if given:
         raise click.UsageError(
             f"--{given[0].replace('_', '-')} belongs to an evaluation, but run folders are only read; "

@@ -93,8 +93,8 @@ def correlates(
 def read_classifier(folder: Path | None, num_classes: int) -> dict[str, Any] | None:
     """Return what an evaluation wrote about the last layer: {"layer", "weight_norm", "bias", "reason"}.
 
-    None where it wrote nothing; `layer` is None where no last layer was found, and `reason` then says why. The norm of a
-    class that the network does not have is null.
+    None where it wrote nothing; `layer` is None where no last layer was found, and `reason` then says why. The norm of
+    a class that the network does not have is null.
 
     Raises:
         BadInput: the file is damaged, or is about another number of classes.

@@ -6,8 +6,10 @@
   them, because K classes are only K points.
 
 Bootstraps of the images do not cover here: with ten classes within 4 points of one another and 90 or 1,000 images each,
-95 % limits from posterior draws of the accuracies held the true tau in 2 to 81 % of simulated tables, since noise in the
-images always pulls tau towards 0 (benchmarks/rank_bootstrap.py). Shape key: K classes, P = K (K - 1) / 2 pairs of classes.
+95 % limits from posterior draws of the accuracies held the true tau in 2 to 81 % of simulated tables, since noise in
+the images always pulls tau towards 0 (benchmarks/rank_bootstrap.py).
+
+Shape key: K classes, P = K (K - 1) / 2 pairs of classes.
 """
 
 from __future__ import annotations

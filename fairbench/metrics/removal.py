@@ -62,10 +62,19 @@ class SourceRow:
 
 @dataclass(frozen=True)
 class Removal:
-    """The whole experiment; the last row is over all classes, `p` compares it with the control (exact McNemar)."""
+    """The whole experiment.
+
+    Attributes:
+        attack: the attack.
+        removed: the classes that are gone, by original number.
+        left_out: classes that the control does not have: their samples are not counted at all.
+        rows: by true class; the last one is over all.
+        p: of the last row, the run without the classes against the control (exact McNemar); NaN without a control.
+    """
 
     attack: str
     removed: tuple[int, ...]
+    left_out: tuple[int, ...]
     rows: tuple[SourceRow, ...]
     p: float
 
@@ -75,7 +84,7 @@ def removal(full: Run, without: Run, control: Run | None = None) -> Removal:
 
     Raises:
         NotComparable: another data set, class names, threat, protocol or attack; a run that misses samples of its
-            classes, or a control that lacks a class that the experiment needs.
+            classes, or a control without one of the removed classes.
         BadInput: a run that leaves out no class.
     """
     runs = [full, without, *([control] if control is not None else [])]
@@ -95,24 +104,20 @@ def removal(full: Run, without: Run, control: Run | None = None) -> Removal:
             raise NotComparable(
                 f"the runs are not comparable: {attack!r} stands for different keywords ({difference})."
             )
-    right = full.outcomes.of(NATURAL).set_index("index")
-    right = right["prediction"] == right["label"]
+    natural = full.outcomes.of(NATURAL).set_index("index")
+    right = (natural["prediction"] == natural["label"]).to_dict()
     rows = full.outcomes.of(attack).set_index("index")
-    moved = rows[right.reindex(rows.index).fillna(False) & (rows["prediction"] != rows["label"])]
-    moved = moved[~moved["label"].isin(removed)]
+    was_right = np.array([right.get(index, False) for index in rows.index], dtype=bool)
+    moved = rows[was_right & (rows["prediction"] != rows["label"]).to_numpy()]
+    lacking = () if control is None else _removed(control)
+    if set(lacking) & set(removed):
+        names = ", ".join(full.class_names[c] for c in sorted(set(lacking) & set(removed)))
+        raise NotComparable(f"a control leaves out other classes than the experiment, but it leaves out {names}, too.")
+    moved = moved[~moved["label"].isin([*removed, *lacking])]
     gone = moved["prediction"].isin(removed)
     went, elsewhere = moved[gone], moved[~gone]
     after = _broken(without, attack)
     beside = None if control is None else _broken(control, attack)
-    if beside is not None:
-        lacking = (
-            set(_removed(control)) & {*removed, *went["label"].unique().tolist()} if control is not None else set()
-        )
-        if lacking:
-            names = ", ".join(full.class_names[c] for c in sorted(lacking))
-            raise NotComparable(
-                f"the control must keep the removed classes and those that went to them, but lacks {names}."
-            )
     found = []
     for label in [*sorted(went["label"].unique().tolist()), None]:
         mine, theirs = (part if label is None else part[part["label"] == label] for part in (went, elsewhere))
@@ -128,7 +133,7 @@ def removal(full: Run, without: Run, control: Run | None = None) -> Removal:
     if beside is not None and len(went):
         first, second = (_at(table, went.index) for table in (beside, after))
         p = mcnemar(int((~first & second).sum()), int((first & ~second).sum()))
-    return Removal(attack, removed, tuple(found), float(p))
+    return Removal(attack, removed, lacking, tuple(found), float(p))
 
 
 def _removed(run: Run) -> tuple[int, ...]:

@@ -26,12 +26,15 @@ def removal_table(found: Removal, names: Sequence[str]) -> Table:
             cells.append(_share(row.control))
         rows.append((*cells, Cell(str(row.elsewhere.count)), _share(row.elsewhere)))
     gone = listed([f"“{names[c]}”" for c in found.removed])
-    notes = (
-        f"Samples that the full network classifies right and {found.attack} sends to {gone}, and what becomes of the same "
-        "samples in a network trained without. Wilson's 95 % intervals; one training each, so that training's own noise is "
-        "what the control shows.",
-    )
-    return Table("removal", f"Removal of {gone}", columns, tuple(rows), notes)
+    notes = [
+        f"Samples that the full network classifies right and {found.attack} sends to {gone}, and what becomes of the "
+        "same samples in a network trained without. Wilson's 95 % intervals; one training each, so that the control "
+        "shows what another training does by itself."
+    ]
+    if found.left_out:
+        without = listed([f"“{names[c]}”" for c in found.left_out])
+        notes.append(f"Samples of {without}, which the control does not have, are not counted.")
+    return Table("removal", f"Removal of {gone}", columns, tuple(rows), tuple(notes))
 
 
 def removal_sentence(found: Removal, names: Sequence[str]) -> str:
@@ -41,8 +44,8 @@ def removal_sentence(found: Removal, names: Sequence[str]) -> str:
     if not total.went.count:
         return f"Under {found.attack} no sample that was right went to {gone}, so there is nothing to follow."
     text = (
-        f"Of {total.went.count} samples that {found.attack} sent to {gone}, {total.went.broken} are still not robust in the "
-        f"network without ({_limits(total.went)})"
+        f"Of {total.went.count} samples that {found.attack} sent to {gone}, {total.went.broken} are still not robust "
+        f"in the network without ({_limits(total.went)})"
     )
     if total.control is None:
         return f"{text}; without a control (--control) this may be nothing but another training."

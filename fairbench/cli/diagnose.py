@@ -91,11 +91,14 @@ def _refuse_options() -> None:
 
 
 def _evaluated(checkpoint: Path, options: dict[str, Any]) -> Run:
-    from fairbench.cli.eval import evaluate_checkpoint
+    from fairbench.cli.eval import check_without_torch, evaluate_checkpoint
+
+    options["attacks"] = _with_temperatures(options["attacks"], options.pop("temperatures"))
+    check_without_torch(checkpoint, **options)
+
     from fairbench.evaluation.networks import device_of
     from fairbench.progress import Bars
 
-    options["attacks"] = _with_temperatures(options["attacks"], options.pop("temperatures"))
     device = device_of(options.pop("device"))
     with Bars() as bars:
         return evaluate_checkpoint(checkpoint, device=device, progress=bars, **options)

@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fairbench.data.dataset import Dataset
+    from fairbench.data.dataset import Dataset, Split
     from fairbench.models.load import LoadedModel
     from fairbench.runs import Run
 
@@ -60,7 +60,7 @@ def command(checkpoint: Path, **options: Any) -> None:
     for name, value in options.items():
         if value == "" or value == ("",):
             raise click.UsageError(f"--{name.replace('_', '-')} is empty; leave it out for its default.")
-    _check_without_torch(checkpoint, **options)
+    check_without_torch(checkpoint, **options)
 
     from fairbench import distributed
     from fairbench.cli.processes import joined
@@ -75,7 +75,7 @@ def command(checkpoint: Path, **options: Any) -> None:
             evaluate_checkpoint(checkpoint, device=device, progress=Silent(), **options)
 
 
-def _check_without_torch(
+def check_without_torch(
     checkpoint: Path, *, attacks: str, norm: str, eps: str | None, out: str | None, trust_program: bool, **_: object
 ) -> None:
     """Refuse in a moment what can be refused without torch, which takes seconds to load.
@@ -117,8 +117,6 @@ def evaluate_checkpoint(
 ) -> Run:
     """Evaluate a checkpoint with the options of `fairbench eval`; the run folder is complete where this returns."""
     from fairbench import distributed
-    from fairbench.data.dropped import keep_classes
-    from fairbench.data.load import load_dataset
     from fairbench.data.registry import DATASETS
     from fairbench.evaluation.evaluate import run_plan
     from fairbench.evaluation.plan import make_plan
@@ -128,14 +126,10 @@ def evaluate_checkpoint(
 
     trust = Trust(accept)
     sidecar = read_sidecar(checkpoint)
-    name = dataset or recorded_dataset(checkpoint, sidecar)
-    asked = {"resize": resize, "crop": crop, "interpolation": interpolation}
-    prepared = _recorded_preprocess(name, checkpoint, sidecar)
-    prepared.update({key: value for key, value in asked.items() if value is not None})
-    whole = load_dataset(name, "test", data_dir=data_dir, workers=workers, **prepared)
-    kept = (sidecar or {}).get("kept_classes")
-    if kept is not None:
-        whole = keep_classes(whole, kept, what=f"the sidecar of {checkpoint.name[:80]}")
+    whole = open_split(
+        checkpoint, sidecar, "test", dataset=dataset, data_dir=data_dir, resize=resize, crop=crop,
+        interpolation=interpolation, workers=workers,
+    )  # fmt: skip
     loaded = load_checkpoint(
         checkpoint, model=model, normalize=normalize, dataset=whole, trust_program=trust_program,
         device=settings["device"],
@@ -156,8 +150,35 @@ def evaluate_checkpoint(
     return run
 
 
-def recorded_dataset(checkpoint: Path, sidecar: Mapping[str, Any] | None) -> str:
-    """Return the data set that a checkpoint's sidecar names."""
+def open_split(
+    checkpoint: Path,
+    sidecar: Mapping[str, Any] | None,
+    split: Split,
+    *,
+    dataset: str | None,
+    data_dir: str | None,
+    resize: int | None,
+    crop: int | None,
+    interpolation: str | None,
+    workers: int | None,
+    validation_seed: int = 0,
+) -> Dataset:
+    """Return a split of what the options say, else the sidecar: data set, preparation of image files, and classes."""
+    from fairbench.data.dropped import keep_classes
+    from fairbench.data.load import load_dataset
+
+    name = dataset or _recorded_dataset(checkpoint, sidecar)
+    asked = {"resize": resize, "crop": crop, "interpolation": interpolation}
+    prepared = _recorded_preprocess(name, checkpoint, sidecar)
+    prepared.update({key: value for key, value in asked.items() if value is not None})
+    whole = load_dataset(
+        name, split, data_dir=data_dir, workers=workers, validation_seed=validation_seed, **prepared
+    )  # fmt: skip
+    kept = (sidecar or {}).get("kept_classes")
+    return whole if kept is None else keep_classes(whole, kept, what=f"the sidecar of {checkpoint.name[:80]}")
+
+
+def _recorded_dataset(checkpoint: Path, sidecar: Mapping[str, Any] | None) -> str:
     from fairbench.errors import BadInput
 
     name = (sidecar or {}).get("dataset")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fairbench.evaluation.adjust import Adjustment
 
 DEFAULT_ATTACKS = "fgsm,pgd20,cw30"
-_OWN = ("checkpoint", "attacks", "out", "precision", "engine")
+_OWN = ("checkpoint", "attacks", "out")
 _UNLIMITED = 10_000
 #: Validation images of a class below which a person is warned.
 _FEW = 50
@@ -37,7 +37,7 @@ def command(checkpoint: Path, **options: Any) -> None:
 
     The last line printed is the adjusted checkpoint.
     """
-    from fairbench.cli.eval import evaluate_checkpoint
+    from fairbench.cli.eval import check_without_torch, evaluate_checkpoint
     from fairbench.evaluation.networks import device_of
     from fairbench.progress import Bars
     from fairbench.threat import parse_number
@@ -46,6 +46,7 @@ def command(checkpoint: Path, **options: Any) -> None:
     for name, value in options.items():
         if value == "" or value == ("",):
             raise click.UsageError(f"--{name.replace('_', '-')} is empty; leave it out for its default.")
+    check_without_torch(checkpoint, **options)
     price = options.pop("max_price")
     fit = {
         "attack": options.pop("fit_attack"),
@@ -56,7 +57,7 @@ def command(checkpoint: Path, **options: Any) -> None:
     }
     out = writable_folder(Path(options.pop("out") or Path("runs") / f"{checkpoint.stem}-adjusted"))
     device = device_of(options.pop("device"))
-    shared = {**options, "device": device, "precision": "float32", "engine": "reference"}
+    shared = {**options, "device": device}
     with Bars() as bars:
         found, adjusted = _fitted(checkpoint, out, fit, options, device, bars)
         before = evaluate_checkpoint(checkpoint, out=str(out / "before"), progress=bars, **shared)
@@ -73,8 +74,8 @@ def _fitted(
     import numpy as np
 
     from fairbench.attacks import parse_attack
-    from fairbench.cli.eval import recorded_dataset
-    from fairbench.data.load import default_threat, load_dataset
+    from fairbench.cli.eval import open_split
+    from fairbench.data.load import default_threat
     from fairbench.errors import BadInput
     from fairbench.evaluation.adjust import fit_offsets, with_offsets
     from fairbench.evaluation.block_size import default_block_size
@@ -84,13 +85,11 @@ def _fitted(
     from fairbench.models.load import load_checkpoint
     from fairbench.threat import Threat
 
-    sidecar = (read_sidecar(checkpoint) if checkpoint.is_file() else None) or {}
-    name = options["dataset"] or recorded_dataset(checkpoint, sidecar)
+    sidecar = read_sidecar(checkpoint) or {}
     seed = sidecar.get("validation_seed")
-    validation = load_dataset(
-        name, "validation", data_dir=options["data_dir"], resize=options["resize"], crop=options["crop"],
-        validation_seed=seed or 0,
-    )  # fmt: skip
+    image_options = {key: options[key] for key in ("dataset", "data_dir", "resize", "crop", "interpolation", "workers")}
+    validation = open_split(checkpoint, sidecar, "validation", validation_seed=seed or 0, **image_options)
+    name = validation.name
     if seed is None or sidecar.get("dataset") != name:
         progress.say("the checkpoint does not say what it was trained on: it may have seen the validation images")
     fewest = int(np.bincount(validation.y, minlength=validation.num_classes).min())

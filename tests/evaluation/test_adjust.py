@@ -14,7 +14,6 @@ from fairbench.evaluation import adjust
 from fairbench.evaluation.adjust import Round, best_round, fit_offsets, moved, with_offsets
 from fairbench.progress import Silent
 from fairbench.threat import Threat
-from tests.evaluation.small_run import small_dataset, small_network
 
 
 def test_one_step_by_hand():
@@ -41,26 +40,23 @@ def test_which_round_is_taken(objective, max_price, wanted):
     assert best_round(ROUNDS, objective, max_price) == wanted
 
 
-def test_the_last_bias_moves_and_nothing_else():
-    model = small_network()
-    data = small_dataset(model)
+def test_the_last_bias_moves_and_nothing_else(model, dataset):
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    adjusted = with_offsets(model, [1.0, -1.0, 0.5, 0.0, -0.5], data)
+    adjusted = with_offsets(model, [1.0, -1.0, 0.5, 0.0, -0.5], dataset)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert adjusted.state_dict().keys() == before.keys()
     x = torch.rand(3, 1, 6, 6)
     torch.testing.assert_close(adjusted(x) - model(x), torch.tensor([[1.0, -1.0, 0.5, 0.0, -0.5]]).expand(3, 5))
 
 
-def test_networks_whose_logits_cannot_be_moved_are_refused():
-    data = small_dataset(small_network())
+def test_networks_whose_logits_cannot_be_moved_are_refused(model, dataset):
     bare = nn.Sequential(nn.Flatten(), nn.Linear(36, 5, bias=False))
     with pytest.raises(BadInput, match="without a bias"):
-        with_offsets(bare, [0.0] * 5, data)
+        with_offsets(bare, [0.0] * 5, dataset)
     with pytest.raises(BadInput, match="no linear layer"):
-        with_offsets(nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.Tanh()), [0.0] * 5, data)
+        with_offsets(nn.Sequential(nn.Flatten(), nn.Linear(36, 5), nn.Tanh()), [0.0] * 5, dataset)
     with pytest.raises(BadInput, match="do not fit"):
-        with_offsets(small_network(), [0.0] * 4, data)
+        with_offsets(model, [0.0] * 4, dataset)
 
 
 def fitted(model, data, **options):
@@ -71,34 +67,30 @@ def fitted(model, data, **options):
     return fit_offsets(model, data, **{**given, **options})
 
 
-def test_a_bias_that_hides_a_class_is_undone():
+def test_a_bias_that_hides_a_class_is_undone(model, dataset):
     """Labels are what the network says; then class 2 is pushed away by 3 logits, and the fit brings it back."""
-    model = small_network()
-    data = small_dataset(model)
     with torch.no_grad():
         model[3].bias[2] -= 3
-    found = fitted(model, data, rounds=8)
+    found = fitted(model, dataset, rounds=8)
     first, taken = found.rounds[0], found.rounds[found.chosen]
     assert found.chosen > 0
     assert found.offsets[2] == max(found.offsets)
     assert sum(found.offsets) == pytest.approx(0, abs=1e-9)
     assert taken.average + taken.worst > first.average + first.worst
-    assert found == fitted(model, data, rounds=8)
+    assert found == fitted(model, dataset, rounds=8)
 
 
-def test_each_round_attacks_the_adjusted_network(monkeypatch):
+def test_each_round_attacks_the_adjusted_network(model, dataset, monkeypatch):
     """Examples against the network before would flatter the one after."""
-    model, seen = small_network(), []
-    data = small_dataset(model)
-    real = adjust.attack_table
+    seen, real = [], adjust.attack_table
 
-    def watched(network, dataset, *rest, **options):
-        assert dataset is data
+    def watched(network, data, *rest, **options):
+        assert data is dataset
         seen.append(network[3].bias.detach().clone())
-        return real(network, dataset, *rest, **options)
+        return real(network, data, *rest, **options)
 
     monkeypatch.setattr(adjust, "attack_table", watched)
-    found = fitted(model, data)
+    found = fitted(model, dataset)
     assert len(seen) == len(found.rounds) == 5
     for bias, one in zip(seen, found.rounds, strict=True):
         torch.testing.assert_close(bias, model[3].bias.detach() + torch.tensor(one.offsets, dtype=torch.float32))
@@ -106,7 +98,6 @@ def test_each_round_attacks_the_adjusted_network(monkeypatch):
 
 
 @pytest.mark.parametrize("options", [{"objective": "avg"}, {"rounds": 0}, {"rate": 0.0}, {"max_price": -1.0}])
-def test_senseless_options_are_refused(options):
-    model = small_network()
+def test_senseless_options_are_refused(options, model, dataset):
     with pytest.raises(BadInput):
-        fitted(model, small_dataset(model), **options)
+        fitted(model, dataset, **options)

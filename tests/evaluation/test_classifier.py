@@ -12,7 +12,6 @@ from fairbench.evaluation.classifier import classifier_record, find_classifier
 from fairbench.evaluation.evaluate import evaluate
 from fairbench.metrics.correlates import read_classifier
 from fairbench.models.normalize import Normalized
-from tests.evaluation.small_run import small_dataset, small_network
 
 X = torch.rand(2, 1, 2, 2, generator=torch.Generator().manual_seed(0))
 
@@ -42,26 +41,25 @@ class Scaled(nn.Module):
         return 10 * self.fc(x.flatten(1))
 
 
-@pytest.mark.parametrize("model", [Scaled(), nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten())])
-def test_a_layer_that_does_not_give_the_logits_is_not_it(model):
-    assert find_classifier(model, X) is None
-    record = classifier_record(model, X)
+@pytest.mark.parametrize("network", [Scaled(), nn.Sequential(nn.Conv2d(1, 3, 2), nn.Flatten())])
+def test_a_layer_that_does_not_give_the_logits_is_not_it(network):
+    assert find_classifier(network, X) is None
+    record = classifier_record(network, X)
     assert record["layer"] is None
     assert record["weight_norm"] is None
     assert "no linear layer" in record["reason"]
 
 
 def test_the_generator_and_the_hooks_are_left_as_they_were():
-    model = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(4, 2)).train()
+    network = nn.Sequential(nn.Flatten(), nn.Dropout(), nn.Linear(4, 2)).train()
     before = torch.get_rng_state()
-    assert find_classifier(model, X) is not None
+    assert find_classifier(network, X) is not None
     assert torch.equal(before, torch.get_rng_state())
-    assert not model[2]._forward_hooks
+    assert not network[2]._forward_hooks
 
 
-def test_an_evaluation_writes_it(tmp_path):
-    model = small_network()
-    evaluate(model, small_dataset(model), "fgsm", eps="0.1", out=tmp_path / "run")
+def test_an_evaluation_writes_it(model, dataset, tmp_path):
+    evaluate(model, dataset, "fgsm", eps="0.1", out=tmp_path / "run")
     found = read_classifier(tmp_path / "run", 5)
     assert found["layer"] == "3"
     assert found["weight_norm"] == pytest.approx(model[3].weight.detach().double().norm(dim=1).tolist())

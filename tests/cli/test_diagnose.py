@@ -73,7 +73,7 @@ def test_superclasses_of_a_person_stay_with_the_run(capsys, reports, tmp_path):
         (("digits-sat", "--superclasses", "none.json"), "does not exist"),
         (("digits-sat", "digits-sat.pt"), "was given both"),
         (("a.pt", "b.pt"), "one checkpoint at a time"),
-        (("a.pt",), "no checkpoint"),
+        (("a.pt",), "a.pt"),
         (("a.pt", "--attacks", "fgsm"), "needs a pgdN"),
         (("a.pt", "--temperatures", "warm"), "temperature"),
         (("digits-sat.pt", "--temperatures", "0"), "T of tpgd must lie"),

@@ -79,7 +79,7 @@ def test_other_settings_in_the_same_folder_are_refused(checkpoint, capsys):
         (("digits-natural.pt", "--max-price", ""), "--max-price is empty"),
         (("digits-natural.pt", "--fit-attack", "aa"), "cascade"),
         (("digits-natural.pt", "--fit-attack", "pdg"), "unknown attack"),
-        (("none.pt",), "no checkpoint"),
+        (("none.pt",), "none.pt"),
         (("digits-natural.pt", "--dataset", "npz:few.npz", "--eps", "0.1"), "few.npz"),
     ],
 )

@@ -26,6 +26,8 @@ COMMANDS = {
     "reproduce": ("fairbench.cli.reproduce", "Run again what run.json says and list the verdicts that flipped."),
     "report": ("fairbench.cli.report", "Write one HTML report, plots and tables for one or several runs."),
     "compare": ("fairbench.cli.compare", "Compare two runs class by class on the same images."),
+    "diagnose": ("fairbench.cli.diagnose", "Say why these classes: where samples go, what goes along, how sure."),
+    "mitigate": ("fairbench.cli.mitigate", "Raise weak classes by offsets of the logits, fitted on validation images."),
     "gate": ("fairbench.cli.gate", "Exit 1 when a run is worse than its baseline, or when an evaluation drifted."),
     "leaderboard": ("fairbench.cli.leaderboard", "Write leaderboard.json and .md from run folders."),
     "list": ("fairbench.cli.list", "List data sets, models, methods or attacks."),

@@ -15,7 +15,7 @@ import click
 if TYPE_CHECKING:
     import torch
 
-    from fairbench.data.dataset import Dataset
+    from fairbench.data.dataset import Dataset, Split
     from fairbench.data.registry import Normalization
     from fairbench.models.load import LoadedModel
 
@@ -82,19 +82,16 @@ def open_checkpoint(
     Raises:
         BadInput: no such file, or it does not fit.
     """
-    from fairbench.data.load import load_dataset
     from fairbench.data.registry import DATASETS
     from fairbench.models.checkpoint import read_sidecar
     from fairbench.models.file_kind import usable_kind
     from fairbench.models.load import load_checkpoint
 
     usable_kind(checkpoint, trust_program=trust_program)
-    sidecar = read_sidecar(checkpoint)
-    name = dataset or _recorded_dataset(checkpoint, sidecar)
-    asked = {"resize": resize, "crop": crop, "interpolation": interpolation}
-    prepared = _recorded_preprocess(name, checkpoint, sidecar)
-    prepared.update({key: value for key, value in asked.items() if value is not None})
-    images = load_dataset(name, "test", data_dir=data_dir, workers=workers, **prepared)
+    images = open_split(
+        checkpoint, read_sidecar(checkpoint), "test", dataset=dataset, data_dir=data_dir, resize=resize, crop=crop,
+        interpolation=interpolation, workers=workers,
+    )  # fmt: skip
     loaded = load_checkpoint(
         checkpoint, model=model, normalize=normalize, dataset=images, trust_program=trust_program, device=device
     )
@@ -102,6 +99,34 @@ def open_checkpoint(
     unsaid = normalize is None and (loaded.sidecar or {}).get("normalize") is None and loaded.normalize == "none"
     known = DATASETS[images.name].normalizations if unsaid and images.name in DATASETS else {}
     return Opened(loaded, images, known)
+
+
+def open_split(
+    checkpoint: Path,
+    sidecar: Mapping[str, Any] | None,
+    split: Split,
+    *,
+    dataset: str | None,
+    data_dir: str | None,
+    resize: int | None,
+    crop: int | None,
+    interpolation: str | None,
+    workers: int | None,
+    validation_seed: int = 0,
+) -> Dataset:
+    """Return a split of what the options say, else the sidecar: data set, preparation of image files, and classes."""
+    from fairbench.data.dropped import keep_classes
+    from fairbench.data.load import load_dataset
+
+    name = dataset or _recorded_dataset(checkpoint, sidecar)
+    asked = {"resize": resize, "crop": crop, "interpolation": interpolation}
+    prepared = _recorded_preprocess(name, checkpoint, sidecar)
+    prepared.update({key: value for key, value in asked.items() if value is not None})
+    whole = load_dataset(
+        name, split, data_dir=data_dir, workers=workers, validation_seed=validation_seed, **prepared
+    )  # fmt: skip
+    kept = (sidecar or {}).get("kept_classes")
+    return whole if kept is None else keep_classes(whole, kept, what=f"the sidecar of {checkpoint.name[:80]}")
 
 
 def refuse_empty(options: Mapping[str, Any]) -> None:

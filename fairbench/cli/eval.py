@@ -49,7 +49,7 @@ def command(checkpoint: Path, **options: Any) -> None:
     printed is the run folder.
     """
     refuse_empty(options)
-    _check_without_torch(checkpoint, **options)
+    check_without_torch(checkpoint, **options)
 
     from fairbench import distributed
     from fairbench.cli.processes import joined
@@ -58,13 +58,13 @@ def command(checkpoint: Path, **options: Any) -> None:
     with joined(options.pop("device")) as device:
         if distributed.is_main():
             with Bars() as bars:
-                run = _evaluate(checkpoint, device=device, progress=bars, **options)
+                run = evaluate_checkpoint(checkpoint, device=device, progress=bars, **options)
             _print(run)
         else:
-            _evaluate(checkpoint, device=device, progress=Silent(), **options)
+            evaluate_checkpoint(checkpoint, device=device, progress=Silent(), **options)
 
 
-def _check_without_torch(
+def check_without_torch(
     checkpoint: Path, *, attacks: str, norm: str, eps: str | None, out: str | None, trust_program: bool, **_: object
 ) -> None:
     """Refuse in a moment what can be refused without torch, which takes seconds to load.
@@ -86,7 +86,7 @@ def _check_without_torch(
         writable_folder(Path(out))
 
 
-def _evaluate(
+def evaluate_checkpoint(
     checkpoint: Path,
     *,
     device: torch.device,
@@ -105,6 +105,7 @@ def _evaluate(
     progress: Any,
     **place: Any,
 ) -> Run:
+    """Evaluate a checkpoint with the options of `fairbench eval`; the run folder is complete where this returns."""
     from fairbench import distributed
     from fairbench.evaluation.evaluate import run_plan
     from fairbench.evaluation.plan import make_plan

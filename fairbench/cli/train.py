@@ -80,6 +80,7 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
     "--select", metavar="RULE", help="last, best-average, best-worst-class or best-sum, on validation images."
 )
 @click.option("--samples-per-class", type=click.IntRange(1), metavar="N", help="Train on the first N of each class.")
+@click.option("--drop-classes", metavar="NAME,...", help="Classes that are left out: the removal experiment.")
 @click.option("--eps", metavar="R", help="Linf radius, such as 8/255; default: the data set's.")
 @click.option("--precision", type=click.Choice(["float32", "bf16"]), help="Of the network while training.")
 @click.option("--compile", "compiled", is_flag=True, help="Use torch.compile while training.")
@@ -165,6 +166,7 @@ def _request(given: dict[str, Any], changes: dict[str, Any], teachers: dict[str,
         init=given["init"],
         eps=given["eps"],
         samples_per_class=given["samples_per_class"],
+        drop_classes=tuple(name.strip() for name in given["drop_classes"].split(",")) if given["drop_classes"] else (),
         seed=given["seed"],
         data_dir=given["data_dir"],
         resize=given["resize"],

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from fairbench import distributed, provenance
 from fairbench.data.dataset import ArrayDataset, Dataset
+from fairbench.data.dropped import WithoutClasses, restored
 from fairbench.data.load import load_dataset
 from fairbench.data.registry import DATASETS, Normalization
 from fairbench.errors import BadInput
 from fairbench.evaluation.block_size import default_block_size
 from fairbench.evaluation.blocks import Unit, cut, run_units
+from fairbench.evaluation.classifier import classifier_record, with_gaps
 from fairbench.evaluation.examples import ExampleWriter
 from fairbench.evaluation.masking.rows import row_flags
 from fairbench.evaluation.natural_accuracy import check_natural
@@ -28,10 +30,11 @@ from fairbench.evaluation.plan import Plan, make_plan, model_sha256
 from fairbench.evaluation.store import FolderStore, MemoryStore, finished_run
 from fairbench.evaluation.trust import Trust, check_mode, first_images, preflight
 from fairbench.evaluation.units import attack_units, natural_unit, with_final_verdicts
+from fairbench.metrics.correlates import CLASSIFIER_FILE
 from fairbench.metrics.summary import metrics_bytes
 from fairbench.outcomes import Outcomes
 from fairbench.progress import Progress, Silent
-from fairbench.runs import PROTOCOL_VERSION, SCHEMA_VERSION, Run, write_run
+from fairbench.runs import PROTOCOL_VERSION, SCHEMA_VERSION, Run, write_json, write_run
 from fairbench.whole_file import writable_folder, write_whole
 
 DEFAULT_ATTACKS = ("fgsm", "pgd20", "cw30", "aa")
@@ -137,6 +140,11 @@ def run_plan(
         size = plan.batch_size or default_block_size(model, first_images(plan.dataset, 1, plan.device)[0])
         threads = torch.get_num_threads()
         store: FolderStore | MemoryStore = MemoryStore(size)
+        if plan.save_adversarial and isinstance(plan.dataset, WithoutClasses):
+            raise BadInput(
+                "examples of a network without some of the classes cannot be kept, because their labels have other "
+                "numbers than the table's; leave --save-adversarial out."
+            )
         examples = ExampleWriter(folder) if plan.save_adversarial and folder is not None else None
         if folder is not None:
             store = FolderStore(folder, plan.settings(), block_size=size, threads=threads, examples=examples)
@@ -147,6 +155,11 @@ def run_plan(
             example=first_images(plan.dataset, 2, plan.device)[0], keep=None if examples is None else examples.keep,
         )  # fmt: skip
         outcomes = _attack(nets, units, plan, trust, store, progress)
+    data, names = plan.dataset, plan.dataset.class_names
+    classifier = classifier_record(model, first_images(data, 1, plan.device)[0])
+    if isinstance(data, WithoutClasses):
+        outcomes, names = restored(outcomes, data.kept), data.original_names
+        classifier = with_gaps(classifier, data.kept, len(names))
     seconds = store.add_seconds() if isinstance(store, FolderStore) else time.monotonic() - begun
     finished = _record(plan, trust, started=started, seconds=seconds, threads=threads, block_size=store.block_size)
     if folder is None:
@@ -155,7 +168,8 @@ def run_plan(
         if examples is not None:
             blocks = len(cut(plan.dataset, store.block_size))
             finished["examples"] = examples.finish([unit.name for unit in units], blocks, store.block_size)
-        write_whole(folder / "metrics.json", metrics_bytes(outcomes, plan.dataset.class_names))
+        write_whole(folder / "metrics.json", metrics_bytes(outcomes, names))
+        write_json(folder / CLASSIFIER_FILE, classifier)
         write_run(folder, finished, outcomes)
         assert isinstance(store, FolderStore)
         store.remove()

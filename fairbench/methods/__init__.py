@@ -23,6 +23,7 @@ from fairbench.methods.natural import Natural
 from fairbench.methods.rslad import RSLAD
 from fairbench.methods.sat import SAT
 from fairbench.methods.trades import TRADES
+from fairbench.methods.vulnerable import VulnerableRule
 from fairbench.methods.wat import WAT, WATRule
 
 __all__ = ["CLASS_RULES", "METHODS", "find_class_rule", "find_method"]
@@ -57,6 +58,7 @@ CLASS_RULES: dict[str, type[ClassRule]] = {
     "fair-ard": FairARDRule,
     "frl": FRLRule,
     "risk-weight": RiskWeightRule,
+    "vulnerable": VulnerableRule,
     "wat": WATRule,
 }
 

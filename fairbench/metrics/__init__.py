@@ -21,6 +21,7 @@ from fairbench.metrics.classwise import (
 )
 from fairbench.metrics.compare import compare_runs
 from fairbench.metrics.confusion import confusion_matrix
+from fairbench.metrics.diagnosis import diagnose
 from fairbench.metrics.equal import if_equal
 from fairbench.metrics.intervals import metric_intervals
 from fairbench.metrics.seeds import seed_interval
@@ -33,6 +34,7 @@ __all__ = [
     "class_gap",
     "compare_runs",
     "confusion_matrix",
+    "diagnose",
     "if_equal",
     "metric_intervals",
     "metrics_bytes",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fairbench.provenance import fairbench_version
 from fairbench.reporting.figures import Plot, class_plot, run_plots, set_plots, training_plots
+from fairbench.reporting.figures_why import Why, rankings_of, why_of
 from fairbench.reporting.table import Table
 from fairbench.reporting.tables import papers_table, parts_table, summary_table
 from fairbench.reporting.tables_records import flags, flags_table, provenance_tables, samples_table
@@ -37,6 +38,7 @@ class Comparison:
     plots: tuple[Plot, ...]
     table: Table
     rows: Table
+    rankings: Table | None
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Evaluation:
     numbers: tuple[BigNumber, ...]
     meaning: str
     classes: Plot
+    why: Why
     plots: tuple[Plot, ...]
     parts: Table | None
 
@@ -88,7 +91,7 @@ class Page:
         found = [plot for comparison in self.comparisons for plot in comparison.plots]
         for model in self.models:
             for evaluation in model.evaluations:
-                found += [evaluation.classes, *evaluation.plots]
+                found += [evaluation.classes, *evaluation.why.plots, *evaluation.plots]
             found += model.training
         return found
 
@@ -96,7 +99,9 @@ class Page:
     def tables(self) -> list[Table]:
         """Every table of the page, in order, each once."""
         found = [comparison.table for comparison in self.comparisons]
+        found += [comparison.rankings for comparison in self.comparisons if comparison.rankings is not None]
         found += [plot.table for plot in self.plots]
+        found += [table for model in self.models for e in model.evaluations for table in e.why.tables]
         found += [e.parts for model in self.models for e in model.evaluations if e.parts is not None]
         found += [self.samples, self.flags, *self.provenance]
         return list({table.name: table for table in found}.values())
@@ -150,6 +155,7 @@ def _comparison(sample_set: SampleSet) -> Comparison:
         tuple(set_plots(sample_set)),
         papers_table(sample_set),
         summary_table([sample_set]),
+        rankings_of(sample_set),
     )
 
 
@@ -175,6 +181,7 @@ def _evaluation(sample_set: SampleSet, view: RunView) -> Evaluation:
         numbers=run_numbers(view, attack),
         meaning=meaning(view, attack),
         classes=class_plot(view),
+        why=why_of(view),
         plots=tuple(run_plots(view)),
         parts=parts_table(view, cascades[0], view.stem) if cascades else None,
     )

@@ -12,6 +12,7 @@ from torch import nn
 
 from fairbench.data import DATASETS, Dataset, default_threat, load_dataset
 from fairbench.data.dataset import Split
+from fairbench.data.dropped import drop_classes
 from fairbench.data.image_folder import ImageFolder
 from fairbench.errors import BadInput, unknown
 from fairbench.evaluation.networks import device_of
@@ -53,6 +54,7 @@ class Request:
         init: a checkpoint to start from.
         eps: the radius.
         samples_per_class: train on the first so many images of each class.
+        drop_classes: names of classes that are neither learned nor validated.
         seed: of the initial weights, the order, augmentation and attacks.
         device: cpu, cuda or cuda:N.
         data_dir: where data sets lie.
@@ -74,6 +76,7 @@ class Request:
     init: str | None = None
     eps: str | None = None
     samples_per_class: int | None = None
+    drop_classes: tuple[str, ...] = ()
     seed: int = 0
     device: str = "cpu"
     data_dir: str | None = None
@@ -99,6 +102,12 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
     paths = _teacher_paths(request, cls)
     threat = _threat(request)
     train, validation = _images(request, "train"), _images(request, "validation")
+    preprocess = asdict(train.preprocess) if isinstance(train, ImageFolder) else None
+    kept: dict[str, Any] = {}
+    if request.drop_classes:
+        validation = drop_classes(validation, request.drop_classes)
+        train = fewer = drop_classes(train, request.drop_classes)
+        kept = {"kept_classes": list(fewer.kept), "dropped_classes": list(request.drop_classes)}
     if request.samples_per_class is not None:
         train = train.first_per_class(request.samples_per_class)
     network, architecture, normalize, init = _network(request, train, device)
@@ -129,9 +138,10 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
         "training_images": train.index_sha256,
         "teachers": {role: teacher.sha256 for role, teacher in loaded.items()},
         "init": init,
+        **kept,
     }
-    if isinstance(train, ImageFolder):
-        settings["preprocess"] = asdict(train.preprocess)
+    if preprocess is not None:
+        settings["preprocess"] = preprocess
     return Job(network, method, recipe, train, validation, threat, request.seed, device, settings)
 
 

@@ -41,8 +41,9 @@ def test_value_has_the_direction_of_the_tempered_cross_entropy(network, images, 
     assert (ratio > 0).all()
 
 
-def test_a_small_temperature_does_not_stall(linear, inner_images):
-    """Margins of 100 and more: exp(-100 / 0.01) is 0 in float32 and float64, and plain cross-entropy stands still."""
+@pytest.mark.parametrize("temperature", [1e-2, 1e-3, 1e-6])
+def test_a_small_temperature_does_not_stall(linear, inner_images, temperature):
+    """Margins of 20 and more: exp(-20 / T) is 0 in float32 and float64, and plain cross-entropy stands still."""
     x, y = inner_images
     linear.weight.data *= 100
     confident = (margin(linear(x), y) > 20).nonzero()[:, 0]
@@ -51,10 +52,10 @@ def test_a_small_temperature_does_not_stall(linear, inner_images):
     random = SampleRandom(0, "a", confident)
     stalled = pgd(
         linear, x, y, eps=0.1, random=random, start=no_start, steps=20,
-        objective=lambda z, _, rows: cross_entropy(z / 0.01, y[rows]),
+        objective=lambda z, _, rows: cross_entropy(z / temperature, y[rows]),
     )  # fmt: skip
     assert torch.equal(stalled, x)
-    x_adv = temperature_pgd(linear, x, y, eps=0.1, random=random, temperature=0.01, start=no_start, steps=20)
+    x_adv = temperature_pgd(linear, x, y, eps=0.1, random=random, temperature=temperature, start=no_start, steps=20)
     drop = margin(linear(x), y) - margin(linear(x_adv), y)
     limit = 0.1 * float(linear.weight.abs().sum())
     torch.testing.assert_close(drop, torch.full_like(drop, limit), rtol=1e-4, atol=1e-3)
@@ -87,3 +88,23 @@ def test_senseless_temperatures_are_refused(network, images, random, temperature
     x, y = images
     with pytest.raises(BadInput, match="temperature"):
         temperature_pgd(network, x, y, eps=0.1, random=random, temperature=temperature)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-6])
+def test_a_small_temperature_is_the_margin_attack_on_a_confident_network(network, images, random, temperature):
+    """As T -> 0 the value tends to minus the margin: the same steps wherever the top rival leads by many T.
+
+    Logits times 1,000 (margins of hundreds): the probabilities of float32 are exactly 0 and 1 at every T here.
+    """
+    x, y = images
+    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    last.weight.data *= 1000
+    y = network(x).argmax(1)
+    assert (margin(network(x), y) > 1).all()
+    cold = temperature_pgd(network, x, y, eps=0.1, random=random, temperature=temperature, steps=1, start=no_start)
+    wanted = pgd(
+        network, x, y, eps=0.1, random=random, steps=1, start=no_start,
+        objective=lambda z, _, rows: -margin(z, y[rows]),
+    )  # fmt: skip
+    assert torch.equal(cold, wanted)
+    assert (cold != x).flatten(1).any(1).all()

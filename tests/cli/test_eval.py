@@ -80,7 +80,7 @@ def test_a_run_from_the_sidecar_alone(checkpoint, capsys):
     assert folder.parent == Path("reports")
     assert folder.name.startswith("digits-digits-")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "metrics.json", "outcomes.parquet", "run.json", "training.jsonl",
+        "classifier.json", "metrics.json", "outcomes.parquet", "run.json", "training.jsonl",
     ]  # fmt: skip
     assert "zero" in out or " 0 " in out
     assert "pgd5" in out

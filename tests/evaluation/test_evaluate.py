@@ -23,6 +23,7 @@ def run_of(model, dataset, out=None, attacks=ATTACKS, **options):
 def test_the_folder_holds_the_run(model, dataset, tmp_path):
     run = run_of(model, dataset, tmp_path / "run", name="small")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "classifier.json",
         "metrics.json",
         "outcomes.parquet",
         "run.json",

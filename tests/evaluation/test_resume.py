@@ -31,12 +31,13 @@ def run_into(folder, model, dataset, progress=None, attacks=ATTACKS):
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    for name in ("outcomes.parquet", "metrics.json"):
+    for name in ("classifier.json", "metrics.json", "outcomes.parquet"):
         assert (one / name).read_bytes() == (other / name).read_bytes()
     a, b = read_run(one).record, read_run(other).record
     # "commit" is the checkout's, which somebody may move on while the tests run.
     assert {key for key in a if a[key] != b[key]} <= {"seconds", "command", "started", "processes", "commit"}
-    assert sorted(path.name for path in one.iterdir()) == ["metrics.json", "outcomes.parquet", "run.json"]
+    written = ["classifier.json", "metrics.json", "outcomes.parquet", "run.json"]
+    assert sorted(path.name for path in one.iterdir()) == written
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def test_tables_have_captions_and_scopes_and_scroll_in_a_box_of_their_own(severa
 def test_every_plot_has_a_name_and_its_numbers(several: str) -> None:
     page = Page(several)
     plots = page.all("svg")
-    assert len(plots) == len(page.all("figure")) == 22
+    assert len(plots) == len(page.all("figure")) == 26
     assert all(a["role"] == "img" and a["aria-labelledby"] for a in plots)
     figures = re.findall(r"<figure.*?</figure>", several, re.DOTALL)
     assert all("The numbers" in figure for figure in figures)

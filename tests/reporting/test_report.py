@@ -56,13 +56,15 @@ def test_a_report_is_one_page_with_plots_and_tables_beside_it(ten: Callable[...,
     assert report.path == tmp_path / "out" / "page.html"
     assert report.path.read_text().startswith("<!DOCTYPE html>")
     stems = {"set1-comparison", "set1-class-by-run", "summary", "samples", "flags", "provenance", "provenance-by-run"}
-    stems |= {f"{run}-{what}" for run in "ab" for what in ("classes", "confusion")}
+    why = ("why", "correlations", "rankings", "gains", "superclasses")
+    stems |= {"set1-rankings", *(f"{run}-{what}" for run in "ab" for what in ("classes", "confusion", *why))}
     found = {
         path.relative_to(report.path.parent).as_posix() for path in report.path.parent.rglob("*") if path.is_file()
     }
     assert found - {f"tables/{stem}.{kind}" for stem in stems for kind in ("csv", "md", "tex")} == {
         "page.html", "plots/set1-runs.svg", "plots/set1-trade-off.svg", "plots/set1-class-by-run.svg",
         *(f"plots/{run}-{what}.svg" for run in "ab" for what in ("classes", "attacks", "natural", "confusion")),
+        "plots/a-graph.svg", "plots/b-graph.svg",
     }  # fmt: skip
 
 
@@ -113,6 +115,7 @@ sys.meta_path.insert(0, Block())
 from fairbench.cli import run
 assert run(["report", {str(run.folder)!r}]) == 0
 assert run(["gate", {str(run.folder)!r}, "--baseline", {str(run.folder)!r}, "--same"]) == 0
+assert run(["diagnose", {str(run.folder)!r}]) == 0
 assert run(["leaderboard", {str(run.folder)!r}, "--out", {str(run.folder)!r}]) == 0
 assert "torch" not in sys.modules
 """

@@ -1,0 +1,107 @@
+"""Confusion as a directed graph: where a class's broken samples go, and from where a class attracts others'.
+
+An edge c -> k holds the samples of class c that are predicted as k. "Broken" is every sample that is not robust, one
+that was wrong before the attack included: `already_wrong` says how many those are.
+
+Shape key: N samples, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fairbench.errors import BadInput
+from fairbench.metrics.classwise import Floats, Ints
+from fairbench.outcomes import NATURAL, Outcomes
+
+
+@dataclass(frozen=True)
+class Edge:
+    """One edge: `count` samples of `source` are predicted as `target`.
+
+    Attributes:
+        source: label.
+        target: prediction, another class.
+        count: samples, at least 1.
+        share_of_class: count / all samples of the source.
+        share_of_broken: count / broken samples of the source.
+    """
+
+    source: int
+    target: int
+    count: int
+    share_of_class: float
+    share_of_broken: float
+
+
+@dataclass(frozen=True)
+class Flows:
+    """The directed graph of one attack.
+
+    Attributes:
+        count: (K,) samples of each class.
+        sent: (K,) broken samples of each class.
+        received: (K,) samples of other classes that are predicted as this one.
+        edges: by share of the source class, the largest first.
+    """
+
+    count: Ints
+    sent: Ints
+    received: Ints
+    edges: tuple[Edge, ...]
+
+    def main_target(self, label: int) -> Edge | None:
+        """Return where most of a class's broken samples go (the lowest label of several); None where none is broken."""
+        return _largest([edge for edge in self.edges if edge.source == label])
+
+    def main_source(self, label: int) -> Edge | None:
+        """Return from where a class attracts most samples (the lowest label of several); None where from nowhere."""
+        return _largest([edge for edge in self.edges if edge.target == label])
+
+
+def flows(confusion: npt.ArrayLike) -> Flows:
+    """Return the graph of a (K, K) table of counts: row label, column prediction.
+
+    Raises:
+        BadInput: the table is not square, or holds something else than counts.
+    """
+    cells = np.asarray(confusion)
+    if cells.ndim != 2 or cells.shape[0] != cells.shape[1] or cells.dtype.kind not in "iu" or (cells < 0).any():
+        raise BadInput(f"a confusion table must be K x K counts, but is {cells.dtype} of shape {cells.shape}.")
+    count, right = cells.sum(axis=1), np.diagonal(cells)
+    sent, received = count - right, cells.sum(axis=0) - right
+    edges = [
+        Edge(int(c), int(k), int(cells[c, k]), float(cells[c, k] / count[c]), float(cells[c, k] / sent[c]))
+        for c, k in np.argwhere(cells)
+        if c != k
+    ]
+    edges.sort(key=lambda edge: (-edge.share_of_class, -edge.count, edge.source, edge.target))
+    return Flows(count, sent, received, tuple(edges))
+
+
+def already_wrong(outcomes: Outcomes, attack: str, num_classes: int) -> Floats:
+    """Return (K,) how many of a class's samples that are broken under `attack` are wrong without it, too.
+
+    NaN everywhere where the table has no natural rows of the same samples.
+
+    Raises:
+        BadInput: the table has no such attack.
+    """
+    rows = outcomes.of(attack)
+    if NATURAL not in outcomes.attacks:
+        return np.full(num_classes, np.nan)
+    natural = outcomes.of(NATURAL).set_index("index")
+    if not rows["index"].isin(natural.index).all():
+        return np.full(num_classes, np.nan)
+    before = natural["prediction"].loc[rows["index"]].to_numpy()
+    label = rows["label"].to_numpy().astype(np.int64)
+    both = (before != label) & (rows["prediction"].to_numpy() != label)
+    counted: Floats = np.bincount(label[both], minlength=num_classes).astype(np.float64)
+    return counted
+
+
+def _largest(edges: list[Edge]) -> Edge | None:
+    return min(edges, key=lambda edge: (-edge.count, edge.source, edge.target)) if edges else None

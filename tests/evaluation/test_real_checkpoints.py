@@ -126,8 +126,7 @@ def test_a_class_with_no_robust_image_and_one_with_nearly_none(real_data):
 @pytest.mark.slow
 def test_no_attack_breaks_more_than_mixed_integer_programming_allows(real_data):
     """mnist_wk17a: at most 438 of the 10,000 can be broken within 0.1, proved (arXiv 1711.07356); 189 are wrong without
-    an attack. PGD-20 on all of them comes near, so a radius or a projection that is too generous by a tenth breaks
-    the bound. AutoAttack on all of them: benchmarks/oracles.py."""
+    an attack. PGD-20 on all of them broke 409 when this was written. AutoAttack: benchmarks/oracles.py."""
     model, dataset = opened("mnist_wk17a", real_data)
     run = evaluate(model, dataset, "pgd20", eps="0.1")
     broken = int((~run.outcomes.robust("pgd20")).sum())

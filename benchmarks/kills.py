@@ -1,7 +1,7 @@
 """Kill -9 at random instants during one evaluation: the same command ends in the bytes of an undisturbed run.
 
     python benchmarks/kills.py                                  # 30 kills, digits, every attack, 2 digits per class
-    python benchmarks/kills.py --engine native --samples-per-class 90 --kills 100 --seed 1
+    python benchmarks/kills.py --engine reference --samples-per-class 5 --kills 100 --seed 1
 
 First the command runs undisturbed. Then it is started again and again in another folder and killed at an instant drawn
 so that the kills spread over the whole work; one in five falls before the work, while the process starts. After the
@@ -147,7 +147,7 @@ def _arguments() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--checkpoint", default="checkpoints/digits-sat.pt", help="with its sidecar; relative to the repository")
     add("--attacks", default="fgsm,pgd20,cw30,aa")
-    add("--engine", default="reference", choices=("native", "reference"))
+    add("--engine", default="native", choices=("native", "reference"))
     add("--samples-per-class", type=int, default=2)
     add("--batch-size", type=int, default=4, help="small, so that many blocks are there to be lost")
     add("--kills", type=int, default=30)

@@ -1,7 +1,7 @@
 """Two networks whose robust accuracy is known, on all 10,000 test images of MNIST: does AutoAttack come to it?
 
-    FAIRBENCH_DATA=... python benchmarks/oracles.py --engine native
-    FAIRBENCH_DATA=... python benchmarks/oracles.py --oracle mnist_wk17a --samples-per-class 100
+    FAIRBENCH_DATA=... python benchmarks/oracles.py
+    FAIRBENCH_DATA=... python benchmarks/oracles.py --engine reference --oracle mnist_wk17a --samples-per-class 100
 
     mnist_fgsm    robust accuracy 82.93 at 0.3, published (locuslab/fast_adversarial): within 0.2 points
     mnist_wk17a   robust error at 0.1 proved by mixed-integer programming to be 4.38 % (arXiv 1711.07356): never more,
@@ -128,7 +128,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--oracle", action="append", dest="oracles", choices=tuple(ORACLES), help="repeatable; default: both")
-    add("--engine", default="reference", choices=("native", "reference"))
+    add("--engine", default="native", choices=("native", "reference"))
     add("--samples-per-class", type=int, help="the first N of each class; default: all 10,000 images")
     add("--batch-size", type=int)
     add("--threads", type=int, default=1)

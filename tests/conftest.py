@@ -6,7 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+# On a machine that is busy an example may take seconds, which says nothing about the code.
+settings.register_profile("fairbench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("fairbench")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 

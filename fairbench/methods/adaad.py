@@ -7,7 +7,8 @@ Measured   accuracy not yet. Against copies of its attack and loss on random inp
            examples to 3e-10, loss and gradient to 4e-11.
 Differs    The script's default radius of 16/255 and step of 4/255 are not taken. Its CIFAR-100 loss is not divided by
            K: `-p scale=100`. With alpha 1 the natural images are still run through the student, as there, for batch
-           norm's statistics, but without gradients.
+           norm's statistics, but without gradients. Our default recipe of digits, mnist and fashion-mnist has
+           `scale=10`, as in RSLAD's card.
 
 Shape key: B batch, K classes.
 """

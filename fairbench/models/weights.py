@@ -95,11 +95,12 @@ def _read_pickle(path: Path) -> Any:
             warnings.simplefilter("ignore")  # of formats that are refused below
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each have errors of their own
-        named = re.search(r"(?:GLOBAL|global|class)[: ]+([A-Za-z_]\w*(?:\.\w+)+)", str(error))
+        # A builtin such as getattr or eval is named without its module.
+        named = re.search(r"(?:GLOBAL|global|class)[: ]+([A-Za-z_]\w*(?:\.\w+)+)|GLOBAL (\w+) was not", str(error))
         if named is not None:
             raise BadInput(
-                f"{str(path)[:200]} holds Python objects ({named[1][:80]}), which can run code when unpickled, "
-                "so it was not loaded; save the weights alone with torch.save(model.state_dict(), ...)."
+                f"{str(path)[:200]} holds Python objects ({(named[1] or named[2])[:80]}), which can run code when "
+                "unpickled, so it was not loaded; save the weights alone with torch.save(model.state_dict(), ...)."
             ) from error
         raise _damaged(path, error) from error
 

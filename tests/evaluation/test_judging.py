@@ -49,10 +49,11 @@ def test_leaving_the_threat_model_is_refused(x_adv):
     assert not error.value.overridable
 
 
-def test_a_pixel_outside_the_range_is_refused_although_it_is_near():
-    x = torch.zeros(1, 1, 2, 2)
+@pytest.mark.parametrize(("pixel", "step"), [(0.0, -1e-4), (1.0, 1e-4)])
+def test_a_pixel_outside_the_range_is_refused_although_it_is_near(pixel, step):
+    x = torch.full((1, 1, 2, 2), pixel)
     with pytest.raises(Refused, match="pixel range"):
-        check_example(x - 1e-4, x, attack="cheat", threat=LINF)
+        check_example(x + step, x, attack="cheat", threat=LINF)
 
 
 def test_rounding_is_forgiven_and_l2_counts_all_pixels():
@@ -60,6 +61,15 @@ def test_rounding_is_forgiven_and_l2_counts_all_pixels():
     check_example(X.clone(), X, attack="ok", threat=Threat.parse("Linf", "0"))
     with pytest.raises(Refused):
         check_example(X + 0.1, X, attack="cheat", threat=Threat.parse("L2", "0.1"))
+
+
+@pytest.mark.parametrize(("norm", "expected"), [("Linf", 0.04), ("L2", 0.05), ("L1", 0.07)])
+def test_a_row_has_the_linf_distance_and_that_of_the_threat(norm, expected):
+    """delta = (3, -4, 0, 0) / 100 for the second sample."""
+    threat, y, index = Threat.parse(norm, "0.1"), torch.tensor([2, 1]), torch.tensor([0, 1])
+    rows = judge(Fixed(), moved(0.03, -0.04, 0, 0), X, y, index, attack="a", threat=threat).frame
+    assert rows["linf"].tolist() == pytest.approx([0, 0.04], abs=1e-7)
+    assert rows["distance"].tolist() == pytest.approx([0, expected], abs=1e-7)
 
 
 @pytest.mark.parametrize(("norm", "eps"), [("Linf", "0.1"), ("L2", "0.15"), ("L1", "0.3")])
@@ -71,6 +81,15 @@ def test_into_ball(norm, eps):
     torch.testing.assert_close(distance(inside, X, norm), torch.full((2,), threat.eps, dtype=torch.float64))
     near = X + 0.01
     assert torch.equal(into_ball(near, X, threat), near)
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
+def test_into_ball_is_into_the_pixels_too(norm):
+    """An example that is near enough but a little outside [0, 1], as rounding leaves it."""
+    threat = Threat.parse(norm, "0.5")
+    x = torch.tensor([0.9995, 0.0005, 0.5, 0.5]).view(1, 1, 2, 2)
+    inside = into_ball(x + torch.tensor([0.001, -0.001, 0.0, 0.0]).view(1, 1, 2, 2), x, threat)
+    assert inside.flatten().tolist() == [1.0, 0.0, 0.5, 0.5]
 
 
 def test_nan_logits_are_refused():

@@ -38,6 +38,18 @@ def test_a_cascade_ends_with_the_verdicts_of_its_last_part():
     assert found.of("aa")["prediction"].tolist() == [1, 2, 0]
 
 
+def test_cascades_whose_names_begin_alike_keep_their_own_verdicts():
+    def rows(attack, prediction):
+        return Outcomes.of_columns(attack, index=[0], label=[0], prediction=[prediction])
+
+    configs = parse_attacks(["aa", "aa(version=plus)"])
+    plus = next(config.name for config in configs if config.name != "aa")
+    assert plus.startswith("aa")
+    tables = [rows("natural", 0), rows("aa/square", 1), rows(f"{plus}/fab-t", 2)]
+    found = with_final_verdicts(configs, tables)
+    assert [found.of(name)["prediction"].item() for name in ("aa", plus)] == [1, 2]
+
+
 def test_engines():
     check_engine("native", parse_attack("aa(version=plus)"), 2)
     check_engine("reference", parse_attack("aa"), 4)

@@ -14,6 +14,7 @@ from fairbench.methods import CLASS_RULES, METHODS
 from fairbench.methods.base import EpochState
 from fairbench.methods.class_rule import SLOTS
 from fairbench.methods.crafting import crafting
+from fairbench.training.recipe import default
 
 
 def compositions():
@@ -146,6 +147,8 @@ def test_has_a_card_and_small_file(tiny, name, slots):
     module = importlib.import_module(METHODS[name].__module__)
     for entry in ("Paper", "Official", "Published", "Measured", "Differs"):
         assert f"\n{entry}  " in (module.__doc__ or "")
+    for key, value in default("digits", name).hyper.items():
+        assert f"{key}={value:g}" in (module.__doc__ or ""), "a default recipe that is not the paper's is in the card"
     assert len(inspect.getsource(module).splitlines()) <= 150
 
 

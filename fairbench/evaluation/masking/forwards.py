@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fairbench.attacks.apgd import sphere_start
 from fairbench.evaluation.masking.decide import share_flags
 from fairbench.evaluation.masking.registry import flag
 from fairbench.evaluation.masking.target import Target, batches
@@ -61,15 +62,17 @@ def batch_size(target: Target) -> list[dict[str, Any]]:
 
 
 def constant_logits(target: Target) -> list[dict[str, Any]]:
-    """Count images whose logits equal those of the image before, to the last bit: more than half is broken.
+    """Count images whose logits equal those of the image before, or their own under noise: more than half is broken.
 
-    A few may: in a verified network all units of a layer can be off.
+    A few may: in a verified network all units of a layer can be off (5 of 63 images on one of 14 honest networks).
     """
     same = _same(target.natural, target.natural.roll(1, 0))
     same &= ~_same(target.x.flatten(1), target.x.roll(1, 0).flatten(1))
+    noisy = sphere_start(target.threat.norm)(target.x, target.threat.eps, target.random("flat"))
+    same |= _same(target.natural, target.logits(noisy, "noisy images"))
     return share_flags(
         "constant-logits", same, np.zeros(len(same), dtype=np.int64), share=0.5,
-        evidence="{hits} of {total} images get the logits of another image to the last bit",
+        evidence="{hits} of {total} images have the logits of another image, or keep theirs under noise of the radius",
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ FLAGS: dict[str, FlagKind] = {
         "use running statistics and operations that treat each image alone",
     ),
     "constant-logits": FlagKind(
-        "different images get the same logits to the last bit",
+        "logits stay the same to the last bit from image to image, or under noise of the radius",
         "check the weights, the normalisation and what is done to the pixels before the first layer",
     ),
     "optimises-at-inference": FlagKind(
@@ -44,7 +44,7 @@ FLAGS: dict[str, FlagKind] = {
         "divide the logits by a constant, which changes no prediction, or attack with cw or aa",
     ),
     "margin-not-lowered": FlagKind(
-        "an attack with gradients did not bring the margin below that of the natural image",
+        "an attack with gradients raised the margin above that of the natural image",
         "do not trust this attack's number: run aa, and look for zero, random or wrong gradients with fairbench check",
     ),
     "fewer-steps-win": FlagKind(

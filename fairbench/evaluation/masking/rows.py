@@ -16,6 +16,8 @@ from fairbench.threat import Threat
 
 #: What Square may break after the white-box parts: the tolerance of the original AutoAttack (0.2 points), as a share.
 BLACK_BOX_TOLERANCE = 0.002
+#: Margins that differ by less, relatively, are equal in float32.
+_ROUNDING = 1e-4
 #: Attacks of one objective: with more steps they are stronger.
 _PLAIN = ("fgsm", "pgd")
 
@@ -51,10 +53,11 @@ def _margin_not_lowered(outcomes: Outcomes, configs: Sequence[AttackConfig], lab
         # One step of the whole radius may overshoot on an honest network; the loss at a temperature is another one.
         if config.family not in ("pgd", "cw"):
             continue
-        stuck = outcomes.of(config.name)["margin"].to_numpy() >= natural
+        # Equal is allowed: a verified network can be flat around an image.
+        raised = outcomes.of(config.name)["margin"].to_numpy() > natural * (1 + _ROUNDING)
         found += share_flags(
-            "margin-not-lowered", stuck[right], labels[right], share=TOLERANCE,
-            evidence=config.name + " left the margin where it was or higher on {hits} of {total} images that the model "
+            "margin-not-lowered", raised[right], labels[right], share=TOLERANCE,
+            evidence=config.name + " raised the margin on {hits} of {total} images that the model "
             "reads right",
         )  # fmt: skip
     return found

@@ -206,23 +206,6 @@ def nan_for_some(network):
     return wrapped(network, after=lambda z: torch.where(z.amax(1, keepdim=True) > 15, torch.nan, z))
 
 
-def kwta(network):
-    """Keeps the largest third of each layer's units (k-winners-take-all)."""
-
-    class Winners(nn.Module):
-        def forward(self, z):
-            flat = z.flatten(1)
-            bar = flat.kthvalue(2 * flat.shape[1] // 3, dim=1, keepdim=True).values
-            return (flat * (flat > bar)).view_as(z)
-
-    def replaced(module):
-        for name, child in module.named_children():
-            setattr(module, name, Winners() if isinstance(child, nn.ReLU) else replaced(child))
-        return module
-
-    return replaced(network).eval()
-
-
 def one_class_saturated(network):
     return wrapped(network, after=lambda z: z * torch.where(z.argmax(1, keepdim=True) == 3, 1000.0, 1.0))
 

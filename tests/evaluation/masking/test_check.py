@@ -30,15 +30,17 @@ FLAGGED = {
     "jpeg_like": "zero-gradients",
     "saturated_logits": "saturated-logits",
     "steep_clamp": "zero-gradients",
-    "clamped_logits": "margin-not-lowered",
+    "clamped_logits": "constant-logits",
     "zero_backward": "zero-gradients",
     "random_backward": "wrong-gradients",
     "reversed_backward": "wrong-gradients",
-    "one_pixel_backward": "wrong-gradients",
+    "one_pixel_backward": "still-rising",
+    "ripple": "margin-not-lowered",
     "detached_branch": "wrong-gradients",
     "purifier": "optimises-at-inference",
     "slight_batch_statistics": "batch-size",
     "own_random_resizing": "wrong-gradients",
+    "constant_output": "constant-logits",
 }
 REFUSED = {
     "noise_at_inference": "non-deterministic",
@@ -67,7 +69,7 @@ def few_queries(monkeypatch):
     monkeypatch.setattr(black_box, "QUERIES", 50)
 
 
-def checked(model, dataset, per_class=2, **options) -> CheckResult:
+def checked(model, dataset, per_class=3, **options) -> CheckResult:
     return check_model(model, dataset, THREAT, samples_per_class=per_class, **options)
 
 
@@ -95,7 +97,7 @@ def test_the_defences_do_mask(network, digits):
     """They leave most predictions as they were, so that masking is all they do."""
     samples = digits.first_per_class(10)
     x, y = to_unit(samples.pixels(np.arange(100))), torch.from_numpy(samples.y)
-    for defence in FLAGGED:
+    for defence in set(FLAGGED) - {"constant_output"}:
         with torch.no_grad():
             right = (MASKED[defence](copy.deepcopy(network))(x).argmax(1) == y).float().mean()
         assert right > 0.6, defence
@@ -106,7 +108,7 @@ def test_an_honest_network_is_clean_and_given_back(network, digits, few_queries)
     state = torch.get_rng_state()
     result = checked(network, digits)
     assert result.flags == []
-    assert result.images == 20
+    assert result.images == 30
     assert list(result.left_out) == ["transfer"]
     assert torch.equal(torch.get_rng_state(), state)
     for (name, required, value), (again, p) in zip(before, network.named_parameters(), strict=True):

@@ -74,7 +74,7 @@ def test_a_plain_attack_that_beats_the_whole_cascade():
 def test_an_attack_that_goes_nowhere():
     outcomes = table(pgd20=())
     frame = outcomes.frame.copy()
-    frame.loc[(frame["attack"] == "pgd20") & (frame["index"] < 20), "margin"] = 1.0
+    frame.loc[(frame["attack"] == "pgd20") & (frame["index"] < 20), "margin"] = 1.5
     found = row_flags(Outcomes(frame), parse_attacks(["pgd20"]), THREAT, units=())
     assert [one["name"] for one in found] == ["margin-not-lowered"]
     assert "20 of 100 images" in found[0]["evidence"]
@@ -82,7 +82,7 @@ def test_an_attack_that_goes_nowhere():
 
 def test_nothing_is_flagged_at_radius_0():
     outcomes = table(pgd20=())
-    outcomes.frame["margin"] = 1.0
+    outcomes.frame.loc[outcomes.frame["attack"] == "pgd20", "margin"] = 2.0
     assert row_flags(outcomes, parse_attacks(["pgd20"]), Threat.parse("Linf", 0), units=()) == []
 
 

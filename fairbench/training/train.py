@@ -17,6 +17,7 @@ from fairbench.models.checkpoint import read_sidecar, save_checkpoint
 from fairbench.progress import Progress, Silent
 from fairbench.provenance import sha256_file, versions
 from fairbench.runs import to_json
+from fairbench.training.announce import announce
 from fairbench.training.loop import Job, Training
 from fairbench.training.request import Request, prepare
 from fairbench.training.state import check_settings, read_state, write_state
@@ -69,6 +70,8 @@ def train(
         write_whole(every_value, to_json(settings))
     progress.say(f"training {name}: {_in_one_line(job)}; every value is in {every_value}")
     job = Job(**{**vars(job), "settings": settings})
+    if request.recipe == "paper":
+        announce(job, progress)
     training = Training(
         job, state_path=state_path, log_path=folder / f"{name}.log.jsonl", progress=progress, name=f"training {name}",
         save_every=save_every,

@@ -13,7 +13,8 @@ import torch
 from fairbench.errors import BadInput, WriteFailed
 from fairbench.models.checkpoint import read_sidecar, save_checkpoint
 from fairbench.models.load import load_checkpoint
-from fairbench.training.recipe import Recipe, find_recipe
+from fairbench.training.recipe import Recipe
+from fairbench.training.recipe_names import find_recipe
 from fairbench.training.request import Request
 from fairbench.training.train import train
 

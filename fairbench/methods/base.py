@@ -210,6 +210,10 @@ class Method(nn.Module):
         buffers = {k.removeprefix("rules."): v for k, v in self.named_buffers() if v.shape == (self.num_classes,)}
         return {k: v for k, v in buffers.items() if not k.endswith((".total", ".count"))}
 
+    def numbers(self) -> dict[str, float]:
+        """Return every buffer that is one number (HAM's savings, MTARD's balance), named as in `class_state`."""
+        return {k.removeprefix("rules."): v.item() for k, v in self.named_buffers() if v.ndim == 0}
+
     def filled_slots(self) -> dict[str, str]:
         """Return {slot: name of its rule}."""
         return {slot: rule.name for slot, rule in self._slots.items()}

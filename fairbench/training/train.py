@@ -22,6 +22,8 @@ from fairbench.training.loop import Job, Training
 from fairbench.training.request import Request, prepare
 from fairbench.training.state import check_settings, read_state, write_state
 from fairbench.whole_file import writable_folder, write_whole
+from fairbench.training.totals import COUNTS
+from fairbench.whole_file import writable_folder
 
 
 def train(
@@ -107,9 +109,7 @@ def _sidecar(training: Training, name: str, threads: int) -> dict[str, Any]:
         "log": f"{name}.log.jsonl",
         "cost": {
             "seconds": round(sum(line["seconds"] for line in lines), 1),
-            "forwards": sum(line["forwards"] for line in lines),
-            "backwards": sum(line["backwards"] for line in lines),
-            "skipped_steps": sum(line["skipped_steps"] for line in lines),
+            **{name: sum(line.get(name, 0) for line in lines) for name in (*COUNTS, "skipped_steps")},
         },
         "made_with": {
             "versions": versions(),

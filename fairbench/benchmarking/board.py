@@ -106,10 +106,11 @@ def board_markdown(board: Board) -> str:
         "with their 95 % t interval over seeds. A row is inactive where its class state differs by less than "
         f"{INACTIVE_BELOW:.0%} between classes in the last epoch.{few}\n",
         *([f"Teachers, average / worst class: {told}. One network for all seeds.\n"] if told else []),
-        to_markdown(_main_table(board)),
-        to_markdown(_attack_table(board)),
-        to_markdown(_base_table(board)),
-        to_markdown(_cost_table(board)),
+        *(
+            to_markdown(table)
+            for table in (_main_table(board), _attack_table(board), _base_table(board), _cost_table(board))
+            if table.rows
+        ),
     ]
     return "\n".join(text)
 

@@ -103,7 +103,8 @@ def board_markdown(board: Board) -> str:
         f"{suite.samples_per_class} training images of each class, {suite.epochs} epochs of the common recipe for "
         f"every row, {suite.model}, Linf {suite.eps}, {images}. Accuracies in %, mean ± standard deviation over seeds; "
         "NSD is the standard deviation over classes divided by their mean. Differences are paired by seed, in points, "
-        "with their 95 % t interval over seeds. A row is inactive where its class state differs by less than "
+        'with their 95 % t interval over seeds. "If equal" is the worst class that these test images would show if all '
+        "classes were as accurate as their average. A row is inactive where its class state differs by less than "
         f"{INACTIVE_BELOW:.0%} between classes in the last epoch.{few}\n",
         *([f"Teachers, average / worst class: {told}. One network for all seeds.\n"] if told else []),
         *(
@@ -120,14 +121,18 @@ def _main_table(board: Board) -> Table:
     baseline = board.entry(suite.baseline)
     columns = (
         Column("#"), Column("method", text=True), Column("natural average"), Column(f"{attack} average"),
-        Column(f"{attack} worst"), Column(f"{attack} NSD"), Column(f"worst - {suite.baseline}"),
+        Column(f"{attack} worst"), Column("if equal"), Column(f"{attack} NSD"),
+        Column(f"worst - {suite.baseline}"),
         Column(f"average - {suite.baseline}"), Column("rho"), Column("seeds"), Column("remarks", text=True),
     )  # fmt: skip
     rows = []
     for rank, entry in enumerate(board.ranked(), start=1):
         shown = [
             _spread(entry.values(NATURAL, "average")),
-            *(_spread(entry.values(attack, metric), metric) for metric, _ in _ACCURACIES),
+            _spread(entry.values(attack, "average")),
+            _spread(entry.values(attack, "worst_class")),
+            _percent(_mean([one.worst_if_equal(attack) for one in entry.seeds])),
+            _spread(entry.values(attack, "normalized_std"), "normalized_std"),
         ]
         compared = [
             _difference(entry, baseline, attack, metric) if entry is not baseline else Cell("")
@@ -220,8 +225,8 @@ def _difference(entry: Entry, baseline: Entry | None, attack: str, metric: str) 
     if not pair[0]:
         return Cell("")
     found = seed_interval(*pair)
-    limits = ("", "") if math.isnan(found.low) else (f"{100 * found.low:+.1f}", f"{100 * found.high:+.1f}")
-    return Cell(f"{100 * found.mean:+.1f}", *limits)
+    limits = "" if math.isnan(found.low) else f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    return Cell(f"{100 * found.mean:+.1f}{limits}")
 
 
 def _entry_json(board: Board, entry: Entry) -> dict[str, Any]:
@@ -251,7 +256,7 @@ def _entry_json(board: Board, entry: Entry) -> dict[str, Any]:
 
 
 def _brief(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("average", "class_average", "worst_class", "normalized_std", "class_accuracy", "class_count")
+    names = ("average", "class_average", "worst_class", "normalized_std", "class_accuracy", "class_count", "if_equal")
     return {attack: {name: of[name] for name in names} for attack, of in metrics.items()}
 
 
@@ -270,6 +275,10 @@ def _spread(values: Sequence[float], metric: str = "average") -> Cell:
     scale, digits = (1, 3) if metric == "normalized_std" else (100, 1)
     mean = f"{scale * _mean(values):.{digits}f}"
     return Cell(mean if len(values) < 2 else f"{mean} ± {scale * float(np.std(values, ddof=1)):.{digits}f}")
+
+
+def _percent(value: float) -> Cell:
+    return Cell("" if math.isnan(value) else f"{100 * value:.1f}")
 
 
 def _million(values: Sequence[float]) -> Cell:

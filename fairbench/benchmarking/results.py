@@ -47,6 +47,11 @@ class SeedResult:
             found = found["accuracy"]
         return float("nan") if found is None else float(found)
 
+    def worst_if_equal(self, attack: str) -> float:
+        """Return the worst class expected on these images if all classes had the average accuracy."""
+        found = self.metrics[attack]["if_equal"]["worst_class"]["expected"]
+        return float("nan") if found is None else float(found)
+
     def rho_over(self, baseline: SeedResult, attack: str) -> float:
         """Return WAT's rho over a baseline with the same seed."""
         ours, theirs = self.metrics[attack], baseline.metrics[attack]

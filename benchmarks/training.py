@@ -184,7 +184,7 @@ class PerSampleABSLD:
         self.optimiser.zero_grad()
         student = {"robust": self.student(x_adv), "natural": self.student(batch.x)}
         parts = {
-            term: functional.kl_div(torch.log(out.softmax(1)), labels[term], reduction="mean")
+            term: functional.kl_div(torch.log(out.softmax(1)), labels[term], reduction="none").mean()
             for term, out in student.items()
         }
         (5 / 6 * parts["robust"] + 1 / 6 * parts["natural"]).backward()

@@ -70,7 +70,7 @@ class Validation:
                 x = to_unit(pixels, self.device)
                 y = torch.from_numpy(self.dataset.y[positions]).to(self.device)
                 index = torch.from_numpy(self.dataset.index[positions]).to(self.device)
-                random = SampleRandom(self.seed, config.name, index)
+                random = SampleRandom(self.seed, "attack", index)  # the stream of the outcome table
                 x_adv = attack(network, x, y, eps=self.threat.eps, random=random)
                 columns = method.validation_terms(name, y, network(x), network(x_adv))
                 found.append((self.dataset.index[positions], {k: v.double().cpu().numpy() for k, v in columns.items()}))

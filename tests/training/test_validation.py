@@ -86,7 +86,7 @@ def test_each_rule_reads_the_logits_under_its_own_attack(tiny):
 def test_wat_validates_with_its_training_attack(tiny):
     """TRADES's attack with its step of 7/31 of the radius; a radius of 0.31 makes that 0.07."""
     (attack,) = WAT(4, eps=0.31).validation_attacks()
-    assert parse_attack(attack).resolved(Threat.parse("Linf", "0.31"))["step_size"] == pytest.approx(0.07)
+    assert parse_attack(attack).resolved(Threat.parse("Linf", "0.31"), 10)["step_size"] == pytest.approx(0.07)
     job = tiny.job("wat")
     validation = validation_of(job)
     validation.attacks = [attack]

@@ -131,11 +131,11 @@ def test_ctrl_c_reaches_every_process_and_starts_none(runner, tmp_path):
         whole = subprocess.Popen(
             [sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, env=dict(os.environ)
         )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while len(notes(tmp_path)) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         whole.send_signal(number)
-        _, said = whole.communicate(timeout=60)
+        _, said = whole.communicate(timeout=240)
         assert b"KeyboardInterrupt" in said
         found = sorted((word, name) for word, name, _, _ in notes(tmp_path))
         assert found == [("begin", "a"), ("begin", "b"), ("interrupted", "a"), ("interrupted", "b")]

@@ -21,9 +21,8 @@ from fairbench.training.announce import announce
 from fairbench.training.loop import Job, Training
 from fairbench.training.request import Request, prepare
 from fairbench.training.state import check_settings, read_state, write_state
-from fairbench.whole_file import writable_folder, write_whole
 from fairbench.training.totals import COUNTS
-from fairbench.whole_file import writable_folder
+from fairbench.whole_file import writable_folder, write_whole
 
 
 def train(

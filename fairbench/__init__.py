@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fairbench.models.load import load_model
     from fairbench.outcomes import Outcomes
     from fairbench.runs import Run, read_run
+    from fairbench.training import recipes
 
 _HOMES = {
     "BadInput": "fairbench.errors",
@@ -50,12 +51,15 @@ __all__ = [
     "load_model",
     "metrics",
     "read_run",
+    "recipes",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name == "metrics":
         return importlib.import_module("fairbench.metrics")
+    if name == "recipes":
+        return importlib.import_module("fairbench.training.recipes")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'fairbench' has no attribute {name!r}")

@@ -15,6 +15,13 @@ from fairbench.threat import Norm, parse_number
 
 
 @dataclass(frozen=True)
+class EpsShare:
+    """A step size as a share of the radius: "7/31*eps"."""
+
+    share: float
+
+
+@dataclass(frozen=True)
 class Keyword:
     """A keyword in brackets: how its text is read, and its value where it is not given."""
 
@@ -29,6 +36,11 @@ def _number(text: str, what: str) -> float:
     if not 0 < value < 1e6:
         raise BadInput(f"{what} must be above 0 and below 1e6, but is {text[:40]!r}.")
     return value
+
+
+def _step_size(text: str, what: str) -> float | EpsShare:
+    share, times, rest = text.partition("*")
+    return EpsShare(_number(share, what)) if times and rest == "eps" else _number(text, what)
 
 
 def _temperature(text: str, what: str) -> float:
@@ -77,7 +89,7 @@ def _start(default: str) -> Keyword:
     )
 
 
-_STEP_SIZE = Keyword(_number, None, "in pixel units, 0.003 or 2/255; eps/4 where not given")
+_STEP_SIZE = Keyword(_step_size, None, "in pixel units, 0.003 or 2/255, or 7/31*eps; eps/4 where not given")
 _SHARED = {
     "step_size": _STEP_SIZE,
     "restarts": Keyword(_count, 1, "runs; each sample keeps its best example"),
@@ -112,7 +124,7 @@ class Family:
 ATTACKS: dict[str, Family] = {
     "fgsm": Family(
         "fgsm", "one step of eps on the cross-entropy, no start", "fgsm:fgsm", "cross-entropy", False,
-        {"start": _start("none"), **_SHARED, "step_size": Keyword(_number, None, "eps where not given")},
+        {"start": _start("none"), **_SHARED, "step_size": Keyword(_step_size, None, "eps where not given")},
     ),
     "pgd": Family(
         "pgd20", "PGD on the cross-entropy, uniform start, step eps/4, final iterate", "pgd:pgd", "cross-entropy", True,

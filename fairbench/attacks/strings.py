@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fairbench.attacks.autoattack import resolved_parts
-from fairbench.attacks.registry import ATTACKS, PRESETS
+from fairbench.attacks.registry import ATTACKS, PRESETS, EpsShare
 from fairbench.errors import BadInput, unknown
 from fairbench.threat import Threat, parse_number
 
@@ -71,6 +71,8 @@ class AttackConfig:
         steps = 1 if self.family == "fgsm" else self.steps
         size = self.keywords["step_size"]
         default = threat.eps if self.family == "fgsm" else threat.eps / 4
+        if isinstance(size, EpsShare):
+            size = size.share * threat.eps
         return {**shared, "steps": steps, **self.keywords, "step_size": default if size is None else size}
 
     def check(self, threat: Threat) -> None:
@@ -236,6 +238,7 @@ def attack_function(config: AttackConfig, threat: Threat) -> Attack:
         own["temperature"] = own.pop("T")
     if config.steps is not None:
         own["steps"] = config.steps
+    share = own.pop("step_size").share if isinstance(own["step_size"], EpsShare) else None
 
     def attack(
         model: nn.Module,
@@ -249,7 +252,8 @@ def attack_function(config: AttackConfig, threat: Threat) -> Attack:
         descend = stopping(ball.descend, ball.project, judge) if early_stop else ball.descend
         one = descend if config.family == "pgd" else partial(function, descend=descend)
         return keep_best(
-            one, model, x, y, eps=eps, random=random, restarts=restarts, judge=judge, start=start, **own
+            one, model, x, y, eps=eps, random=random, restarts=restarts, judge=judge, start=start,
+            **own, **({} if share is None else {"step_size": share * eps}),
         )  # fmt: skip
 
     return attack

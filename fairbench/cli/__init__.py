@@ -1,8 +1,8 @@
 """The command line: one file per command, no arithmetic, errors as one sentence with the exit codes of the design.
 
 0 ok; 1 only from `gate` (regression) and `check` (flagged); 2 usage or bad input, not comparable, or a table that
-`verify` disproves; 70 an internal error; 74 a write that failed later; 130 interrupted. stdout carries the result,
-stderr the progress.
+`verify` disproves; 70 an internal error; 74 a write that failed later; 130 interrupted. `bench` ends with the highest
+code of the trainings that failed. stdout carries the result, stderr the progress.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from fairbench.errors import FairbenchError
 COMMANDS = {
     "quickstart": ("fairbench.cli.quickstart", "The whole story on embedded digits: teacher, students, report."),
     "train": ("fairbench.cli.train", "Train a model with a named method; the last line printed is the checkpoint."),
+    "bench": ("fairbench.cli.bench", "Train and compare every method of a suite, with several seeds; resumes."),
     "eval": ("fairbench.cli.eval", "Attack a checkpoint and write its per-class run; resumes by itself."),
     "check": ("fairbench.cli.check", "Look for masked gradients and broken evaluation; exit 1 when flagged."),
     "verify": ("fairbench.cli.verify", "Rebuild a run's table from its adversarial examples, without an attack."),

@@ -66,10 +66,11 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
 @click.option("--normalize", metavar="HOW", help="none, a known name or MEAN/STD, inside the network; default none.")
 @click.option("--teacher", "teachers", multiple=True, metavar="[ROLE=]CKPT", help="A teacher's checkpoint; repeatable.")
 @click.option("-p", "hyper", multiple=True, metavar="NAME=VALUE", help="A hyper-parameter of the method; repeatable.")
-@click.option("--recipe", default="default", show_default=True, metavar="NAME", help="A named recipe.")
+@click.option("--recipe", default="default", show_default=True, metavar="NAME", help="default, common or paper.")
 @click.option("--epochs", type=click.IntRange(1), metavar="N", help="Passes over the training images.")
 @click.option("--batch-size", type=click.IntRange(2), metavar="N", help="Images per step, over all processes.")
 @click.option("--lr", metavar="X", help="Initial learning rate.")
+@click.option("--augment", metavar="NAME", help="none, crop, flip, crop-flip or crop-flip-reflect.")
 @click.option("--reweight", metavar="RULE", help="A class rule that weighs losses.")
 @click.option("--remargin", metavar="RULE", help="A class rule that sets radii.")
 @click.option("--retemper", metavar="RULE", help="A class rule that tempers the teacher's labels.")
@@ -135,6 +136,7 @@ def _check_without_torch(given: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         "epochs": given["epochs"],
         "batch_size": given["batch_size"],
         "lr": number("lr"),
+        "augment": given["augment"],
         "average": _average(given["average"]),
         "awp": number("awp"),
         "select": given["select"],

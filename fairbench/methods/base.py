@@ -114,16 +114,17 @@ class Method(nn.Module):
         """Return the attacks whose outcomes `begin_epoch` and `accepts_average` read."""
         return {rule.validation_attack for rule in self._each_rule() if rule.validation_attack is not None}
 
-    def validation_terms(self, y: Tensor, natural: Tensor, robust: Tensor) -> dict[str, Tensor]:
-        """Return named (B,) columns computed from validation logits, (B, K) each; they live in memory only."""
-        return {k: v for rule in self._each_rule() for k, v in rule.validation_terms(y, natural, robust).items()}
+    def term_attacks(self) -> set[str]:
+        """Return the attacks whose logits `validation_terms` reads: each rule's own; empty where no rule has terms."""
+        return {rule.validation_attack for rule in self._each_rule() if rule.validation_attack and rule.has_terms}
 
-    @property
-    def has_validation_terms(self) -> bool:
-        """Whether it, or one of its rules, computes `validation_terms`."""
-        return type(self).validation_terms is not Method.validation_terms or any(
-            type(rule).validation_terms is not ClassRule.validation_terms for rule in self._each_rule()
-        )
+    def validation_terms(self, attack: str, y: Tensor, natural: Tensor, robust: Tensor) -> dict[str, Tensor]:
+        """Return the named (B,) columns of the rules that validate with `attack`, in memory only.
+
+        They are computed from validation logits, (B, K) each; `robust` are those of the attack's examples.
+        """
+        rules = [rule for rule in self._each_rule() if rule.validation_attack == attack and rule.has_terms]
+        return {k: v for rule in rules for k, v in rule.validation_terms(y, natural, robust).items()}
 
     def accepts_average(self, state: EpochState) -> bool:
         """Return whether the weights now may enter the average (CFA's gate)."""
@@ -208,6 +209,10 @@ class Method(nn.Module):
         """Return every (K,) buffer that is no meter, "rule.buffer" for those of rules: what the log records."""
         buffers = {k.removeprefix("rules."): v for k, v in self.named_buffers() if v.shape == (self.num_classes,)}
         return {k: v for k, v in buffers.items() if not k.endswith((".total", ".count"))}
+
+    def numbers(self) -> dict[str, float]:
+        """Return every buffer that is one number (HAM's savings, MTARD's balance), named as in `class_state`."""
+        return {k.removeprefix("rules."): v.item() for k, v in self.named_buffers() if v.ndim == 0}
 
     def filled_slots(self) -> dict[str, str]:
         """Return {slot: name of its rule}."""

@@ -67,8 +67,13 @@ class ClassRule(nn.Module):
         """Take note of an applied step."""
 
     def validation_terms(self, y: Tensor, natural: Tensor, robust: Tensor) -> dict[str, Tensor]:
-        """Return named (B,) columns computed from validation logits, (B, K) each."""
+        """Return named (B,) columns computed from validation logits, (B, K) each; `robust` under its own attack."""
         return {}
+
+    @property
+    def has_terms(self) -> bool:
+        """Whether it computes `validation_terms`."""
+        return type(self).validation_terms is not ClassRule.validation_terms
 
     def hyper(self) -> dict[str, object]:
         """Return every hyper-parameter with its value."""

@@ -7,8 +7,7 @@ Published  none that could be read; as re-run by DAFA's authors on CIFAR-10, Res
 Measured   accuracy not yet. Against the released training and validation on random inputs with the same examples, three
            epochs: weights to 4e-16, loss and gradient to 4e-14.
 Differs    Validation losses are means over the images there are; the released code divides by batches times batch size,
-           and takes N / K for a class's count. The validation attack's step is eps / 4, there 7/31 eps. The validation
-           images are fairbench's, 300 per class there.
+           and takes N / K for a class's count. The validation images are fairbench's, 300 per class there.
 
 Shape key: B batch, K classes, N validation samples.
 """
@@ -38,7 +37,7 @@ class WATRule(ClassRule):
 
     name: ClassVar[str] = "wat"
     needs: ClassVar[tuple[str, ...]] = ("robust",)
-    validation_attack: ClassVar[str | None] = "kl10"
+    validation_attack: ClassVar[str | None] = "kl10(step_size=7/31*eps)"  # TRADES's attack, as in training
     rate: float = 0.1  # the paper's eta
     beta: float = 6.0
 

@@ -24,9 +24,12 @@ def log_line(epoch: int, optimiser: torch.optim.Optimizer, totals: EpochTotals, 
         "loss": totals.means(),
         "validation": None,
         "class_state": {name: value.tolist() for name, value in method.class_state().items()},
+        "numbers": method.numbers(),
         "deployed": "live",
         "forwards": totals.forwards,
         "backwards": totals.backwards,
+        "teacher_forwards": totals.teacher_forwards,
+        "teacher_backwards": totals.teacher_backwards,
         "skipped_steps": totals.skipped,
     }
 

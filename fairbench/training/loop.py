@@ -165,7 +165,7 @@ class Training:
             group["lr"] = recipe.lr * self._factor()
         self.method.eps_factor = eps_factor(recipe.eps_warmup, self.epoch, recipe.epochs)
         gamma = recipe.awp if self.epoch >= epoch_at(recipe.awp_start, recipe.epochs) else 0.0
-        self.model.count_from(self.totals.forwards, self.totals.backwards)
+        self._count_from_totals()
         clock = saved = time.monotonic()
         for x, y, index in self.batches.epoch(self.epoch, self.batch):
             rows = min(size, len(self.job.train) - self.batch * size)
@@ -175,18 +175,33 @@ class Training:
             if applied and self.averaging and self.average is not None:
                 self.average.add(self.network)
             self.batch += 1
-            self.totals.forwards, self.totals.backwards = self.model.forwards, self.model.backwards
+            self._count()
             now = time.monotonic()
             self.totals.seconds, clock = self.totals.seconds + now - clock, now
             stop = any_process(interruption.requested, self.job.device)
             due = stop or any_process(distributed.is_main() and now - saved >= self.save_every, self.job.device)
             if due and (stop or self.batch < len(self.batches)):
                 self._save()
-                self.model.count_from(self.totals.forwards, self.totals.backwards)
+                self._count_from_totals()
                 saved = clock = time.monotonic()
             if stop:
                 raise KeyboardInterrupt
             self.progress.advance(bar)
+
+    def _teacher_counters(self) -> list[Forward]:
+        return [teacher.model for teacher in self.method.teachers.values() if isinstance(teacher.model, Forward)]
+
+    def _count_from_totals(self) -> None:
+        self.model.count_from(self.totals.forwards, self.totals.backwards)
+        for number, teacher in enumerate(self._teacher_counters()):  # the first goes on from all teachers' sum
+            first = number == 0
+            teacher.count_from(self.totals.teacher_forwards * first, self.totals.teacher_backwards * first)
+
+    def _count(self) -> None:
+        teachers = self._teacher_counters()
+        self.totals.forwards, self.totals.backwards = self.model.forwards, self.model.backwards
+        self.totals.teacher_forwards = sum(teacher.forwards for teacher in teachers)
+        self.totals.teacher_backwards = sum(teacher.backwards for teacher in teachers)
 
     def _end_epoch(self) -> None:
         # Each process's batch norm saw its own rows; validation and the checkpoint need one network.

@@ -1,25 +1,21 @@
-"""Recipes: everything about a training that is neither the method nor the data.
+"""A recipe: everything about a training that is neither the method nor the data.
 
-A named recipe is a function from (data set, method) to a `Recipe`; what depends on the epoch is a fraction of the
-schedule, so that `--epochs` scales it.
+What depends on the epoch is a fraction of the schedule, so that `--epochs` scales it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
-from fairbench.data import DATASETS
 from fairbench.errors import BadInput, unknown
-from fairbench.methods import find_method
-from fairbench.methods.base import Method
-from fairbench.methods.hyper import hyper_types
 
 Select = Literal["last", "best-average", "best-worst-class", "best-sum"]
 SELECT_RULES: tuple[Select, ...] = get_args(Select)
 #: When weights enter the average, and the decay; "uniform" weighs all that entered alike.
 Average = tuple[Literal["epoch", "step"], "float | Literal['uniform']"]
+_ELSEWHERE = ("model", "normalize", "eps", "fine_tune", "source")
 
 
 @dataclass(frozen=True)
@@ -44,6 +40,11 @@ class Recipe:
         validation_attack: the attack string of per-class validation.
         select: the rule by which the checkpoint is chosen, on validation images only.
         hyper: hyper-parameters that the recipe gives the method.
+        model: the architecture, where a person names none; None: the data set's.
+        normalize: inside the network, where a person says nothing.
+        eps: the Linf radius, where a person gives none; None: the data set's.
+        fine_tune: whether it only makes sense from a trained network (`--init`).
+        source: where the values come from.
     """
 
     name: str
@@ -66,6 +67,11 @@ class Recipe:
     validation_attack: str = "pgd10"
     select: Select = "last"
     hyper: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    normalize: str | None = None
+    eps: str | None = None
+    fine_tune: bool = False
+    source: str = ""
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -84,46 +90,9 @@ class Recipe:
             raise unknown("selection rule", self.select, SELECT_RULES)
 
     def record(self) -> dict[str, Any]:
-        """Return every value, for the sidecar and the screen."""
-        return asdict(self)
+        """Return every value for the sidecar, but those that it holds elsewhere (architecture, radius, start)."""
+        return {name: value for name, value in asdict(self).items() if name not in _ELSEWHERE}
 
     def change(self, **given: Any) -> Recipe:
         """Return the recipe with the values that are not None replaced."""
         return replace(self, **{name: value for name, value in given.items() if value is not None})
-
-
-def default(dataset: str, method: str) -> Recipe:
-    """Return fairbench's own recipe for a data set: minutes on a CPU for digits and mnist.
-
-    On those two the losses of the RSLAD family are multiplied by 10 (a mean over the batch instead of batch and
-    classes): the published scale needs the published 300 epochs. Measured on digits, 30 epochs, one seed: RSLAD's
-    PGD-20 accuracy is .71 without and .88 with it.
-    """
-    hyper = {"scale": 10.0} if "scale" in hyper_types(find_method(method), Method) else {}
-    if dataset == "digits":
-        return Recipe(
-            "default", epochs=30, batch_size=50, lr=0.1, schedule=((0.6, 0.1), (0.85, 0.01)), hyper=hyper
-        )  # fmt: skip
-    if dataset in ("mnist", "fashion-mnist"):
-        return Recipe(
-            "default", epochs=30, batch_size=128, lr=0.1, schedule=((0.6, 0.1), (0.85, 0.01)), eps_warmup=0.3,
-            hyper=hyper,
-        )  # fmt: skip
-    augment = DATASETS[dataset].augment if dataset in DATASETS else "none"
-    return Recipe("default", epochs=100, batch_size=128, lr=0.1, schedule=((0.75, 0.1), (0.9, 0.01)), augment=augment)
-
-
-RECIPES: dict[str, Callable[[str, str], Recipe]] = {
-    "default": default,
-}
-
-
-def find_recipe(name: str, dataset: str, method: str) -> Recipe:
-    """Return a named recipe for a data set and method.
-
-    Raises:
-        BadInput: no such recipe, or none for this data set and method.
-    """
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
-    return RECIPES[name](dataset, method)

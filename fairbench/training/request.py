@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,10 @@ from fairbench.progress import Progress, Silent
 from fairbench.threat import Threat
 from fairbench.training.forward import Forward
 from fairbench.training.loop import Job
-from fairbench.training.recipe import Recipe, find_recipe
+from fairbench.training.recipe import Recipe
+from fairbench.training.recipe_names import find_recipe
 from fairbench.training.schedule import unreached
+from fairbench.training.warm_start import without_warm_start
 
 #: Fixed, so that every method, student and teacher leaves the same images to validation.
 VALIDATION_SEED = 0
@@ -96,6 +98,12 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
     cls = find_method(request.method)
     slots = {slot: find_class_rule(rule) for slot, rule in request.slots.items()}
     recipe = find_recipe(request.recipe, request.dataset, request.method).change(**request.changes)
+    request = _completed(request, recipe)
+    epochs_before = None
+    if recipe.name == "common" and request.init is not None:
+        recipe, epochs_before = without_warm_start(
+            recipe, request.init, request.dataset, request.samples_per_class, say
+        )
     for fraction in unreached(recipe.schedule, recipe.epochs):
         say(f"{recipe.epochs} epochs are too few for the learning rate to change at {fraction:.0%} of them")
     device = device_of(request.device)
@@ -138,6 +146,7 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
         "training_images": train.index_sha256,
         "teachers": {role: teacher.sha256 for role, teacher in loaded.items()},
         "init": init,
+        "epochs_before": epochs_before,
         **kept,
     }
     if preprocess is not None:
@@ -150,6 +159,25 @@ def _images(request: Request, split: Split) -> Dataset:
         request.dataset, split, data_dir=request.data_dir, validation_seed=VALIDATION_SEED, resize=request.resize,
         crop=request.crop, interpolation=request.interpolation, workers=request.workers,
     )  # fmt: skip
+
+
+def _completed(request: Request, recipe: Recipe) -> Request:
+    """Return the request with what the recipe says of network and radius, where the person says nothing.
+
+    Raises:
+        BadInput: the recipe continues a trained network, and none is given.
+    """
+    if recipe.fine_tune and request.init is None:
+        raise BadInput(
+            f"the recipe of method {request.method!r} ({recipe.source}) trains {recipe.epochs} epochs from a robust "
+            "network, but none was given; give --init CHECKPOINT."
+        )
+    eps = request.eps if request.eps is not None else recipe.eps
+    if request.init is not None:
+        return replace(request, eps=eps)
+    return replace(
+        request, eps=eps, model=request.model or recipe.model, normalize=request.normalize or recipe.normalize
+    )
 
 
 def _teacher_paths(request: Request, cls: type[Method]) -> dict[str, str]:

@@ -34,8 +34,5 @@ def eps_factor(warmup: float, epoch: int, epochs: int) -> float:
 def unreached(schedule: Sequence[tuple[float, float]], epochs: int) -> list[float]:
     """Return the fractions whose milestone lies beyond the last epoch or falls on a later one's: a run too short."""
     places = [epoch_at(fraction, epochs) for fraction, _ in schedule]
-    return [
-        fraction
-        for (fraction, _), place, following in zip(schedule, places, [*places[1:], epochs], strict=True)
-        if place >= following
-    ]
+    following = [*places[1:], epochs][: len(places)]
+    return [fraction for (fraction, _), place, end in zip(schedule, places, following, strict=True) if place >= end]

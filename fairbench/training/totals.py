@@ -12,6 +12,9 @@ from torch import Tensor
 from fairbench import distributed
 from fairbench.methods.base import StepLoss
 
+#: What is counted in samples, over all processes.
+COUNTS = ("forwards", "backwards", "teacher_forwards", "teacher_backwards")
+
 
 @dataclass
 class EpochTotals:
@@ -23,6 +26,7 @@ class EpochTotals:
         skipped: steps that were skipped, of all processes together.
         seconds: spent in steps.
         forwards: samples run through the student; `backwards` those whose gradient came back.
+        teacher_forwards: the same of all teachers together; `teacher_backwards` likewise.
     """
 
     sums: dict[str, float] = field(default_factory=dict)
@@ -31,6 +35,8 @@ class EpochTotals:
     seconds: float = 0.0
     forwards: int = 0
     backwards: int = 0
+    teacher_forwards: int = 0
+    teacher_backwards: int = 0
 
     def add(self, step: StepLoss, rows: int) -> float:
         """Add a step and return its total; waits for the device once."""
@@ -48,13 +54,13 @@ class EpochTotals:
         if distributed.world_size() == 1:
             return
         names = sorted({name for names in distributed.gather_objects(list(self.sums)) for name in names})
-        own = [self.sums.get(name, 0.0) for name in names] + [self.rows, self.forwards, self.backwards]
-        *sums, rows, forwards, backwards = distributed.sum_(
-            torch.tensor(own, dtype=torch.float64, device=device)
-        ).tolist()
+        own = [self.sums.get(name, 0.0) for name in names] + [self.rows, *(getattr(self, name) for name in COUNTS)]
+        everyone = distributed.sum_(torch.tensor(own, dtype=torch.float64, device=device)).tolist()
         main = distributed.is_main()
-        self.sums = dict(zip(names, sums, strict=True)) if main else {}
-        self.rows, self.forwards, self.backwards = (rows, int(forwards), int(backwards)) if main else (0, 0, 0)
+        self.sums = dict(zip(names, everyone[: len(names)], strict=True)) if main else {}
+        self.rows = everyone[len(names)] if main else 0
+        for name, count in zip(COUNTS, everyone[len(names) + 1 :], strict=True):
+            setattr(self, name, int(count) if main else 0)
 
     def means(self) -> dict[str, float | None]:
         """Return the mean per sample of "natural", "robust" and "total", and of what else the method has."""

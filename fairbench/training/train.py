@@ -17,9 +17,11 @@ from fairbench.models.checkpoint import read_sidecar, save_checkpoint
 from fairbench.progress import Progress, Silent
 from fairbench.provenance import sha256_file, versions
 from fairbench.runs import to_json
+from fairbench.training.announce import announce
 from fairbench.training.loop import Job, Training
 from fairbench.training.request import Request, prepare
 from fairbench.training.state import check_settings, read_state, write_state
+from fairbench.training.totals import COUNTS
 from fairbench.whole_file import writable_folder, write_whole
 
 
@@ -69,6 +71,8 @@ def train(
         write_whole(every_value, to_json(settings))
     progress.say(f"training {name}: {_in_one_line(job)}; every value is in {every_value}")
     job = Job(**{**vars(job), "settings": settings})
+    if request.recipe == "paper":
+        announce(job, progress)
     training = Training(
         job, state_path=state_path, log_path=folder / f"{name}.log.jsonl", progress=progress, name=f"training {name}",
         save_every=save_every,
@@ -104,9 +108,7 @@ def _sidecar(training: Training, name: str, threads: int) -> dict[str, Any]:
         "log": f"{name}.log.jsonl",
         "cost": {
             "seconds": round(sum(line["seconds"] for line in lines), 1),
-            "forwards": sum(line["forwards"] for line in lines),
-            "backwards": sum(line["backwards"] for line in lines),
-            "skipped_steps": sum(line["skipped_steps"] for line in lines),
+            **{name: sum(line.get(name, 0) for line in lines) for name in (*COUNTS, "skipped_steps")},
         },
         "made_with": {
             "versions": versions(),

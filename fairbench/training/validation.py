@@ -51,12 +51,15 @@ class Validation:
     def terms(self, network: nn.Module, method: Method) -> dict[str, Column]:
         """Return the method's `validation_terms`, (N,) each in order of index; empty where it has none.
 
-        The natural and robust logits they are computed from are those of the (one) attack that the method asks for.
+        Each rule's are computed from the logits under that rule's own validation attack.
         """
-        attacks = sorted(method.validation_attacks())
-        if not method.has_validation_terms or not attacks:
-            return {}
-        config = parse_attack(attacks[0])
+        columns: dict[str, Column] = {}
+        for name in sorted(method.term_attacks()):
+            columns |= self._terms_under(name, network, method)
+        return columns
+
+    def _terms_under(self, name: str, network: nn.Module, method: Method) -> dict[str, Column]:
+        config = parse_attack(name)
         attack = attack_function(config, self.threat)
         order = np.argsort(self.dataset.index, kind="stable")
         blocks = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
@@ -67,9 +70,9 @@ class Validation:
                 x = to_unit(pixels, self.device)
                 y = torch.from_numpy(self.dataset.y[positions]).to(self.device)
                 index = torch.from_numpy(self.dataset.index[positions]).to(self.device)
-                random = SampleRandom(self.seed, config.name, index)
+                random = SampleRandom(self.seed, "attack", index)  # the stream of the outcome table
                 x_adv = attack(network, x, y, eps=self.threat.eps, random=random)
-                columns = method.validation_terms(y, network(x), network(x_adv))
+                columns = method.validation_terms(name, y, network(x), network(x_adv))
                 found.append((self.dataset.index[positions], {k: v.double().cpu().numpy() for k, v in columns.items()}))
         everyone = [block for blocks in distributed.gather_objects(found) for block in blocks]
         rank = np.argsort(np.concatenate([index for index, _ in everyone]), kind="stable")

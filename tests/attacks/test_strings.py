@@ -26,6 +26,7 @@ LINF = Threat.parse("Linf", "8/255")
         ("pgd20", {"steps": 20, "start": "uniform", "step_size": 2 / 255, "restarts": 1, "early_stop": False}),
         ("cw30", {"steps": 30, "start": "uniform", "step_size": 2 / 255, "kappa": None, "objective": "margin"}),
         ("kl10", {"steps": 10, "start": "normal", "step_size": 2 / 255}),
+        ("kl10(step_size=7/31*eps)", {"steps": 10, "step_size": 7 / 31 * 8 / 255}),
         ("tpgd20(T=0.5)", {"T": 0.5, "where": "divide", "steps": 20}),
         ("pgd100( step_size = 0.003, restarts=5 )", {"steps": 100, "step_size": 0.003, "restarts": 5}),
         (
@@ -102,6 +103,8 @@ def test_autoattack_in_other_versions():
         ("pgd20(restarts=1.5)", "at least 1"),
         ("pgd20(restarts=٣)", "at least 1"),
         ("pgd20(step_size=0)", "above 0"),
+        ("pgd20(step_size=0*eps)", "above 0"),
+        ("pgd20(step_size=1/4*epsilon)", "decimal or a fraction"),
         ("pgd20(step_size=-1)", "decimal or a fraction"),
         ("pgd20(step_size=nan)", "decimal or a fraction"),
         ("pgd20(start=zero)", "unknown value of start"),

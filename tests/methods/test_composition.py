@@ -114,7 +114,11 @@ def validate(tiny, method, network, epoch):
         if attacks
         else None
     )
-    terms = {k: v.double().numpy() for k, v in method.validation_terms(batch.y, natural, robust).items()}
+    terms = {
+        k: v.double().numpy()
+        for attack in sorted(method.term_attacks())
+        for k, v in method.validation_terms(attack, batch.y, natural, robust).items()
+    }
     return EpochState(epoch, EPOCHS, 1.0 if epoch < 4 else 0.1, table, terms)
 
 

@@ -50,8 +50,10 @@ def epoch_state(method, epoch=0):
     tables += [Outcomes.of_columns(name, **rows, prediction=wrong) for name in sorted(method.validation_attacks())]
     generator = torch.Generator().manual_seed(epoch)
     natural, robust = torch.randn(2, 8, 4, generator=generator)
-    terms = method.validation_terms(torch.tensor(rows["label"]), natural, robust)
-    columns = {name: value.double().numpy() for name, value in terms.items()}
+    label, columns = torch.tensor(rows["label"]), {}
+    for attack in method.term_attacks():
+        terms = method.validation_terms(attack, label, natural, robust)
+        columns |= {name: value.double().numpy() for name, value in terms.items()}
     return EpochState(epoch, 10, 1.0, Outcomes.concat(tables), columns)
 
 

@@ -13,7 +13,9 @@ import torch
 from fairbench.errors import BadInput
 from fairbench.methods import METHODS
 from fairbench.methods.sat import SAT
+from fairbench.methods.teacher import Teacher
 from fairbench.progress import Silent
+from fairbench.training.forward import Forward
 
 STEPS = 3  # 40 images in batches of 16: 16, 16, 8
 
@@ -168,6 +170,30 @@ def test_log_lines(tiny):
     assert lines[0]["class_state"]["absld.robust_temperature"] == [1.0] * 10
     moved = lines[1]["class_state"]["absld.robust_temperature"]
     assert max(abs(value - 1) for value in moved) == pytest.approx(0.1)
+
+
+def test_what_ham_saves_and_spends_is_what_sat_spends(tiny):
+    """Two epochs of SAT, then six of HAM: passes done and saved are those of 3 attack steps and a loss per image."""
+    options = {"steps": 3, "drop_step": 1, "begin": 2 / 8}
+    training = tiny.training(tiny.job("ham", hyper=options, epochs=8, batch_size=20, lr=0.02))
+    training.run()
+    lines = [json.loads(line) for line in training.log_path.read_text().splitlines()]
+    assert [line["numbers"]["mining"] for line in lines] == [False] * 2 + [True] * 6
+    assert all(line["skipped_steps"] == 0 for line in lines)
+    for passes in ("forwards", "backwards"):
+        saved = np.diff([0, *(line["numbers"][f"saved_{passes}"] for line in lines)])
+        assert [line[passes] for line in lines] == (40 * 4 - saved).tolist()
+        assert saved[-1] > 0
+
+
+def test_teachers_are_counted_together(tiny):
+    """AdaAD asks its teacher at every attack step, with gradients, and twice for labels."""
+    job = tiny.job("adaad", epochs=1)
+    job.method.teachers = {role: Teacher(Forward(t.model)) for role, t in job.method.teachers.items()}
+    training = tiny.training(job)
+    training.run()
+    assert training.log[0]["teacher_forwards"] == 40 * (2 + 2)
+    assert training.log[0]["teacher_backwards"] == 40 * 2
 
 
 def test_missing_terms_are_null(tiny):

@@ -38,3 +38,7 @@ def test_the_radius_grows_to_eps():
     """A warm-up of .4 of 10 epochs, 4 epochs: a fifth more each, and the full radius from the fifth on."""
     assert [eps_factor(0.4, epoch, 10) for epoch in range(6)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
     assert [eps_factor(0.0, epoch, 10) for epoch in range(3)] == [1, 1, 1]
+
+
+def test_no_schedule_reaches_everything():
+    assert unreached((), 10) == []

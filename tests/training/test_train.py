@@ -13,7 +13,8 @@ import torch
 from fairbench.errors import BadInput, WriteFailed
 from fairbench.models.checkpoint import read_sidecar, save_checkpoint
 from fairbench.models.load import load_checkpoint
-from fairbench.training.recipe import Recipe, find_recipe
+from fairbench.training.recipe import Recipe
+from fairbench.training.recipe_names import find_recipe
 from fairbench.training.request import Request
 from fairbench.training.train import train
 
@@ -69,6 +70,8 @@ def test_checkpoint_sidecar_log_and_state(tmp_path, teacher):
     assert sidecar["selection"]["epoch"] == 2
     assert len(sidecar["selection"]["metrics"]["pgd10"]["class_accuracy"]) == 10
     assert sidecar["cost"]["forwards"] == 2 * 40 * 4
+    # The teacher labels every image once an epoch.
+    assert (sidecar["cost"]["teacher_forwards"], sidecar["cost"]["teacher_backwards"]) == (2 * 40, 0)
     loaded = load_checkpoint(path)
     assert loaded.model(torch.rand(2, 1, 8, 8)).shape == (2, 10)
     assert len((tmp_path / "digits-absld.log.jsonl").read_text().splitlines()) == 2

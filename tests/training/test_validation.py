@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from fairbench.attacks import parse_attack
 from fairbench.losses import cross_entropy, kl_divergence
 from fairbench.methods.class_rule import ClassRule
 from fairbench.methods.trades import TRADES
+from fairbench.methods.wat import WAT
+from fairbench.threat import Threat
 from fairbench.training.validation import Validation
 
 
@@ -55,6 +58,41 @@ def test_terms_are_those_of_the_same_examples_in_order_of_index(tiny):
     assert (terms["kl"] >= 0).all()
     # A divergence of zero would mean that no attack was run.
     assert terms["kl"].mean() > 1e-4
+
+
+class Loss(ClassRule):
+    """Reads the robust loss under an attack that comes after the other rule's in the alphabet."""
+
+    name = "loss"
+    validation_attack = "pgd2"
+
+    def radius(self, y, eps, step_size):
+        return eps, step_size
+
+    def validation_terms(self, y, natural, robust):
+        return {"robust": cross_entropy(robust, y)}
+
+
+def test_each_rule_reads_the_logits_under_its_own_attack(tiny):
+    """The loss of the second rule is the table's under pgd2, not under kl3, whatever order the attacks have."""
+    job = tiny.job(method_class=TRADES, slots={"reweight": Divergence, "remargin": Loss})
+    validation = validation_of(job)
+    terms, outcomes = validation.terms(job.network, job.method), validation.outcomes(job.network)
+    assert set(terms) == {"ce", "kl", "robust"}
+    np.testing.assert_allclose(terms["robust"], outcomes.of("pgd2")["loss"], rtol=1e-4)
+    assert abs(terms["robust"] - outcomes.of("kl3")["loss"]).max() > 1e-3
+
+
+def test_wat_validates_with_its_training_attack(tiny):
+    """TRADES's attack with its step of 7/31 of the radius; a radius of 0.31 makes that 0.07."""
+    (attack,) = WAT(4, eps=0.31).validation_attacks()
+    assert parse_attack(attack).resolved(Threat.parse("Linf", "0.31"), 10)["step_size"] == pytest.approx(0.07)
+    job = tiny.job("wat")
+    validation = validation_of(job)
+    validation.attacks = [attack]
+    outcomes = validation.outcomes(job.network)
+    assert (outcomes.of(attack)["linf"] <= 0.1 + 1e-6).all()
+    assert validation.terms(job.network, job.method)["wat"].mean() > outcomes.of("natural")["loss"].mean()
 
 
 def test_the_loop_hands_them_to_begin_epoch(tiny):

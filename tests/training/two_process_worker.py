@@ -1,6 +1,6 @@
-"""One process of test_processes: two epochs of two steps of each method, in float64, rows rank::world of each batch.
+"""One process of test_processes: some epochs of two steps of each case, in float64, rows rank::world of each batch.
 
-python two_process_worker.py RESULT.json METHOD...
+python two_process_worker.py RESULT.json CASE...
 """
 
 from __future__ import annotations
@@ -13,14 +13,30 @@ import torch
 from torch import nn
 
 from fairbench import distributed
-from fairbench.methods import METHODS
+from fairbench.methods import CLASS_RULES, METHODS
 from fairbench.methods.base import Batch, EpochState
+from fairbench.methods.batch import epoch_at
 from fairbench.outcomes import Outcomes
 from fairbench.training.forward import Forward
 from fairbench.training.step import Stepper
 from fairbench.training.totals import EpochTotals
 
-NUM_CLASSES, BATCHES = 3, (8, 5)  # the second batch is uneven: 3 and 2 rows
+NUM_CLASSES, BATCHES = 3, (14, 9)  # the second batch is uneven: 5 and 4 rows
+#: The schedule is long enough for every warm-up to end (DAFA's after 3 of 5 epochs) with an epoch left to train.
+EPOCHS, TRAINED = 5, 4
+
+#: Beside every method as it is: case -> (method, hyper-parameters, rule by slot).
+VARIANTS = {
+    "iad II": ("iad", {"variant": "II"}, {}),
+    "ard alpha": ("ard", {"alpha": 0.6}, {}),
+    "cfa sat": ("cfa", {"variant": "sat"}, {}),
+    "frl reweight": ("frl", {"variant": "reweight"}, {}),
+    "ham released": ("ham", {"variant": "released"}, {}),
+    "ham batch": ("ham", {"mean_over": "batch"}, {}),
+    "absld composed": ("absld", {}, {"reweight": "frl", "remargin": "cfa"}),
+    "trades faal dafa": ("trades", {}, {"reweight": "faal", "remargin": "dafa"}),
+}
+CASES = {name: (name, {}, {}) for name in METHODS} | VARIANTS
 
 
 def network(seed: int) -> nn.Module:
@@ -28,28 +44,51 @@ def network(seed: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.Tanh(), nn.Linear(12, NUM_CLASSES))
 
 
-def validation(method) -> Outcomes:
-    rows = {"index": range(6), "label": [0, 1, 2] * 2}
-    tables = [Outcomes.of_columns("natural", **rows, prediction=rows["label"], loss=[0.1] * 6)]
-    tables += [Outcomes.of_columns(a, **rows, prediction=[0, 1, 0] * 2) for a in sorted(method.validation_attacks())]
-    return Outcomes.concat(tables)
+def validation(method, student: nn.Module, epoch: int) -> EpochState:
+    """What the loop would hand over, from a crude attack in place of the real ones."""
+    generator = torch.Generator().manual_seed(99)
+    x, y = torch.rand(12, 1, 4, 4, generator=generator), torch.arange(12) % NUM_CLASSES
+    with torch.no_grad():
+        natural, robust = student(x), student(x + 0.2 * torch.sign(torch.sin(1e3 * x)))
+    rows = {"index": range(12), "label": y.tolist()}
+    tables = [Outcomes.of_columns("natural", **rows, prediction=natural.argmax(1).tolist())]
+    for attack in sorted(method.validation_attacks()):
+        tables.append(Outcomes.of_columns(attack, **rows, prediction=robust.argmax(1).tolist()))
+    terms = {}
+    for attack in sorted(method.term_attacks()):
+        terms |= {k: v.numpy() for k, v in method.validation_terms(attack, y, natural, robust).items()}
+    return EpochState(epoch, EPOCHS, 1.0 if epoch < epoch_at(0.75, EPOCHS) else 0.1, Outcomes.concat(tables), terms)
 
 
-def train(name: str) -> dict:
+def gradient(student: nn.Module) -> list[float]:
+    return torch.cat([p.grad.flatten() for p in student.parameters()]).tolist()
+
+
+def state_of(method) -> dict[str, list[float]]:
+    """Every buffer but the sums of a running epoch, which each process has its own of."""
+    buffers = {k: v for k, v in method.named_buffers() if not k.endswith((".total", ".count"))}
+    return {k: v.double().flatten().tolist() for k, v in buffers.items()}
+
+
+def train(case: str) -> dict:
     rank, world = distributed.rank(), distributed.world_size()
-    cls = METHODS[name]
+    name, hyper, slots = CASES[case]
     student = network(0)
-    method = cls(NUM_CLASSES, eps=0.1, teachers={role: network(1 + k) for k, role in enumerate(cls.roles)}, steps=3)
-    optimiser = torch.optim.SGD(student.parameters(), lr=0.5, momentum=0.9)
-    stepper = Stepper(Forward(student), method, optimiser, seed=0)
+    roles = METHODS[name].roles + (("natural",) if hyper.get("variant") == "II" else ())
+    method = METHODS[name](
+        NUM_CLASSES, eps=0.1, teachers={role: network(1 + k) for k, role in enumerate(roles)}, steps=4,
+        slots={slot: CLASS_RULES[rule] for slot, rule in slots.items()}, **hyper,
+    )  # fmt: skip
+    stepper = Stepper(Forward(student), method, torch.optim.SGD(student.parameters(), lr=0.2, momentum=0.9), seed=0)
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(sum(BATCHES), 1, 4, 4, generator=generator)
     y = torch.randint(NUM_CLASSES, (sum(BATCHES),), generator=generator)
-    losses = []
-    for epoch in range(3):
-        method.begin_epoch(EpochState(epoch, 3, 1.0, validation(method)))
-        if epoch == 2:
-            break  # the class state of the second epoch is in; nothing is trained with it
+    result: dict = {"taken": [], "loss": [], "gradient": [], "state": []}
+    for epoch in range(TRAINED + 1):
+        method.begin_epoch(validation(method, student, epoch))
+        result["state"].append(state_of(method))
+        if epoch == TRAINED:
+            break  # the class state of the last epoch is in; nothing is trained with it
         start = 0
         for size in BATCHES:
             rows = torch.arange(start, start + size)[rank::world]
@@ -57,29 +96,30 @@ def train(name: str) -> dict:
             taken = stepper.take(Batch(x[rows], y[rows], rows), epoch=epoch, rows=size, gamma=0.0, totals=totals)
             totals.collect(torch.device("cpu"))
             share = totals.means() if distributed.is_main() else {}
-            losses.append(distributed.gather_objects([taken, share.get("total")])[0])
+            result["taken"].append(taken)
+            result["loss"].append(distributed.gather_objects([share.get("total")])[0][0])
+            result["gradient"].append(gradient(student))
+            result["state"].append(state_of(method))
             start += size
+    result["weights"] = torch.cat([p.detach().flatten() for p in student.parameters()]).tolist()
     # Three rows leave one of two processes with a single one: both skip.
     rows = torch.arange(3)[rank::world]
-    batch = Batch(x[rows], y[rows], rows)
-    left = torch.cat([p.detach().flatten() for p in student.parameters()])
-    three = stepper.take(batch, epoch=2, rows=3, gamma=0.0, totals=EpochTotals()) if world > 1 else False
-    assert world == 1 or torch.equal(left, torch.cat([p.detach().flatten() for p in student.parameters()]))
-    return {
-        "three": three,
-        "weights": torch.cat([p.detach().flatten() for p in student.parameters()]).tolist(),
-        "class_state": torch.cat([torch.zeros(0), *method.class_state().values()]).tolist(),
-        "loss": [loss for _, loss in losses],
-        "taken": [taken for taken, _ in losses],
-    }
+    result["three"] = (
+        stepper.take(Batch(x[rows], y[rows], rows), epoch=0, rows=3, gamma=0.0, totals=EpochTotals())
+        if world > 1
+        else False
+    )
+    left = torch.cat([p.detach().flatten() for p in student.parameters()]).tolist()
+    assert left == result["weights"]
+    return result
 
 
-def train_all(names: list[str]) -> dict:
+def train_all(cases: list[str]) -> dict:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
         with torch.random.fork_rng():
-            return {name: train(name) for name in names}
+            return {case: train(case) for case in cases}
     finally:
         torch.set_default_dtype(before)
 

@@ -1,0 +1,99 @@
+"""What one training of a suite showed: its accuracies, its cost, and how far its class state moved.
+
+Shape key: K classes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fairbench.benchmarking.plan import checkpoint_of, run_of
+from fairbench.metrics import rho
+from fairbench.runs import read_json
+
+#: A class state whose largest and smallest value over classes differ by less than this share of their mean has hardly
+#: moved: the row is marked "inactive".
+INACTIVE_BELOW = 0.01
+_METRICS = ("average", "worst_class", "normalized_std")
+
+
+@dataclass(frozen=True)
+class SeedResult:
+    """One trained and evaluated row.
+
+    Attributes:
+        seed: of the training.
+        metrics: {attack: what metrics.json has}, "natural" first.
+        cost: the sidecar's: seconds, forwards, backwards, teacher_forwards, teacher_backwards, skipped_steps; and
+            "saved_forwards" and "saved_backwards" where the method counts them.
+        ranges: {buffer: relative range over classes in the last epoch} of the method's class state.
+    """
+
+    seed: int
+    metrics: Mapping[str, Mapping[str, Any]]
+    cost: Mapping[str, float]
+    ranges: Mapping[str, float]
+
+    def value(self, attack: str, metric: str) -> float:
+        """Return "average", "worst_class" or "normalized_std"; NaN where undefined."""
+        found = self.metrics[attack][metric]
+        if metric == "worst_class":
+            found = found["accuracy"]
+        return float("nan") if found is None else float(found)
+
+    def worst_if_equal(self, attack: str) -> float:
+        """Return the worst class expected on these images if all classes had the average accuracy."""
+        found = self.metrics[attack]["if_equal"]["worst_class"]["expected"]
+        return float("nan") if found is None else float(found)
+
+    def rho_over(self, baseline: SeedResult, attack: str) -> float:
+        """Return WAT's rho over a baseline with the same seed."""
+        ours, theirs = self.metrics[attack], baseline.metrics[attack]
+        return rho(_accuracy(ours), _accuracy(theirs), count=ours["class_count"])
+
+    @property
+    def inactive(self) -> bool:
+        """Whether there is a class state, and none of it moved."""
+        return bool(self.ranges) and max(self.ranges.values()) < INACTIVE_BELOW
+
+
+def read_result(out: Path, row: str, seed: int) -> SeedResult:
+    """Read a finished job of a suite's folder.
+
+    Raises:
+        BadInput: a file is missing or damaged.
+    """
+    key = f"{row}-{seed}"
+    checkpoint = checkpoint_of(out, key)
+    sidecar = read_json(checkpoint.with_suffix(".json"), what="sidecar")
+    lines = checkpoint.with_name(f"{key}.log.jsonl").read_text().splitlines()
+    last = json.loads(lines[-1])
+    saved = {k: v for k, v in (last.get("numbers") or {}).items() if k.startswith("saved_")}
+    return SeedResult(
+        seed, read_metrics(out, key), {**sidecar["cost"], **saved},
+        {name: relative_range(values) for name, values in (last.get("class_state") or {}).items()},
+    )  # fmt: skip
+
+
+def read_metrics(out: Path, key: str) -> dict[str, Any]:
+    """Return a finished job's {attack: metrics}."""
+    attacks = read_json(run_of(out, key) / "metrics.json", what="metrics")["attacks"]
+    assert isinstance(attacks, dict)
+    return attacks
+
+
+def relative_range(values: Sequence[float]) -> float:
+    """Return (largest - smallest) / mean of the absolute values of (K,) numbers; 0 where all are 0."""
+    state = np.asarray(values, dtype=np.float64)
+    scale = np.abs(state).mean()
+    return float((state.max() - state.min()) / scale) if scale > 0 else 0.0
+
+
+def _accuracy(metrics: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array([np.nan if value is None else value for value in metrics["class_accuracy"]], dtype=np.float64)

@@ -1,0 +1,110 @@
+"""The suites of `fairbench bench`: what is trained on which images, and what is compared with what. Data, no code.
+
+Every row of a suite is trained under `--recipe common` (same epochs, steps, schedule, order and selection), with the
+same images, network and seeds, and students with the same teachers. Thirty epochs or more, so that methods which act
+once per epoch act at all. FAAL and FRL, published as fine-tuning of a robust network, run from scratch like the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: Fewer epochs than this, and the leaderboard says so.
+LEAST_EPOCHS = 30
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the leaderboard.
+
+    Attributes:
+        name: of the row and its files.
+        method: a name in METHODS.
+        base: the row whose difference from it says what the method adds; None: none but the suite's baseline.
+        hyper: arguments of `-p`.
+    """
+
+    name: str
+    method: str
+    base: str | None = None
+    hyper: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A benchmark.
+
+    Attributes:
+        name: as on the command line.
+        description: one sentence.
+        dataset: as `fairbench train` takes it; "{data}" is the folder of data sets.
+        eps: the Linf radius.
+        model: the students' architecture.
+        teacher_model: the teachers' architecture.
+        teachers: (role, method that its teacher is trained with), with seed 0 on the students' images.
+        samples_per_class: training images of each class.
+        epochs: of every training.
+        attacks: of every evaluation.
+        ranked_by: the attack whose worst class ranks, and of which rho is.
+        baseline: the row that all others are compared with.
+        rows: what is trained.
+        augment: a name in AUGMENTATIONS.
+        lr: the initial learning rate.
+        test_per_class: test images of each class; None: all.
+        seeds: how many, from 0 on.
+    """
+
+    name: str
+    description: str
+    dataset: str
+    eps: str
+    model: str
+    teacher_model: str
+    samples_per_class: int
+    epochs: int
+    attacks: tuple[str, ...]
+    ranked_by: str
+    baseline: str
+    rows: tuple[Row, ...]
+    teachers: tuple[tuple[str, str], ...] = (("robust", "trades"), ("natural", "natural"))
+    augment: str = "none"
+    lr: str = "0.1"
+    test_per_class: int | None = None
+    seeds: int = 3
+
+
+_NATURAL, _SAT, _TRADES = Row("natural", "natural"), Row("sat", "sat"), Row("trades", "trades")
+_ARD, _RSLAD = Row("ard", "ard"), Row("rslad", "rslad")
+_CFA, _DAFA = Row("cfa", "cfa", "trades"), Row("dafa", "dafa", "trades")
+_FAIR_ARD, _HAM = Row("fair-ard", "fair-ard", "ard"), Row("ham", "ham", "sat")
+_ABSLD = Row("absld", "absld", "rslad")
+_CONTROL = Row("class-reweighted-kd", "class-reweighted-kd", "rslad")
+
+_EVERY = (
+    _NATURAL, _SAT, _TRADES, Row("mart", "mart"), _ARD, Row("iad", "iad", "ard"), Row("adaad", "adaad"), _RSLAD,
+    Row("mtard", "mtard"), Row("frl", "frl", "trades"), Row("bat", "bat", "trades"), _CFA, Row("wat", "wat", "trades"),
+    _FAIR_ARD, _DAFA, Row("faal", "faal", "sat"), _HAM, _ABSLD, _CONTROL,
+)  # fmt: skip
+
+SUITES: dict[str, Suite] = {
+    "digits-small": Suite(
+        name="digits-small",
+        description="every method on the 8x8 digits inside fairbench: minutes, to see that everything runs",
+        dataset="digits", eps="0.1", model="small-cnn", teacher_model="wide-cnn", samples_per_class=75, epochs=30,
+        attacks=("fgsm", "pgd20"), ranked_by="pgd20", baseline="sat", rows=_EVERY,
+    ),
+    "mnist-small": Suite(
+        name="mnist-small",
+        description="every method on 6,000 MNIST images at 0.3 with a small network: hours on two cores",
+        dataset="mnist", eps="0.3", model="small-cnn", teacher_model="wide-cnn", samples_per_class=600, epochs=30,
+        attacks=("fgsm", "pgd20", "cw30"), ranked_by="pgd20", baseline="sat", rows=_EVERY,
+    ),
+    "cifar10-small": Suite(
+        name="cifar10-small",
+        description="eleven methods on 10,000 real CIFAR-10 images at 8/255 with a small network: hours on two cores",
+        dataset="npz:{data}/cifar10", eps="8/255", model="small-cnn", teacher_model="wide-cnn", samples_per_class=1000,
+        epochs=30, attacks=("fgsm", "pgd20", "cw30"), ranked_by="pgd20", baseline="sat",
+        rows=(_NATURAL, _SAT, _TRADES, _ARD, _RSLAD, _CFA, _FAIR_ARD, _DAFA, _HAM, _ABSLD, _CONTROL),
+        teachers=(("robust", "trades"),), augment="crop-flip", lr="0.05",
+    ),
+}  # fmt: skip

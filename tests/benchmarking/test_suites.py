@@ -1,0 +1,116 @@
+"""Suites as data, and the commands they become."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+import pytest
+
+from fairbench.attacks import parse_attack
+from fairbench.benchmarking.bench import resized
+from fairbench.benchmarking.plan import chosen_rows, claim_folder, find_suite, is_done, jobs_of
+from fairbench.benchmarking.suites import LEAST_EPOCHS, SUITES, Row
+from fairbench.cli import _Commands, cli
+from fairbench.data.batches import AUGMENTATIONS
+from fairbench.errors import BadInput
+from fairbench.methods import METHODS
+from fairbench.models import MODELS
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_suite_names_what_there_is(name):
+    suite = SUITES[name]
+    assert suite.name == name
+    assert suite.epochs >= LEAST_EPOCHS
+    assert suite.seeds >= 3
+    assert {suite.model, suite.teacher_model} <= set(MODELS)
+    assert suite.augment in AUGMENTATIONS
+    assert suite.ranked_by in suite.attacks
+    names = [row.name for row in suite.rows]
+    assert len(set(names)) == len(names)
+    for attack in suite.attacks:
+        parse_attack(attack)
+    for row in suite.rows:
+        METHODS[row.method](10, eps=0.1, teachers=dict.fromkeys(METHODS[row.method].roles, _teacher()))
+        assert row.base is None or row.base in names
+        assert set(METHODS[row.method].roles) <= {role for role, _ in suite.teachers}
+    assert suite.baseline in names
+
+
+def _teacher():
+    from torch import nn
+
+    return nn.Linear(1, 1)
+
+
+def test_the_mnist_suite_has_every_method():
+    assert {row.method for row in SUITES["mnist-small"].rows} == set(METHODS)
+
+
+def test_the_cifar_suite_has_at_least_the_promised_ones():
+    promised = {"natural", "sat", "trades", "rslad", "fair-ard", "cfa", "dafa", "ham", "absld"}
+    assert promised <= {row.method for row in SUITES["cifar10-small"].rows}
+
+
+def test_commands_are_ones_that_a_person_could_type(tmp_path):
+    """Each is taken by its command's own options; seeds go round before rows repeat; students wait for teachers."""
+    suite = replace(
+        SUITES["mnist-small"],
+        rows=(Row("sat", "sat"), Row("mtard", "mtard"), Row("cfa-sat", "cfa", hyper=("variant=sat",))),
+    )
+    jobs = jobs_of(suite, suite.rows, 2, tmp_path, "data")
+    assert [job.key for job in jobs] == [
+        "teacher-robust", "teacher-natural", "sat-0", "mtard-0", "cfa-sat-0", "sat-1", "mtard-1", "cfa-sat-1",
+    ]  # fmt: skip
+    assert [job.needs for job in jobs[2:5]] == [(), ("teacher-robust", "teacher-natural"), ()]
+    assert isinstance(cli, _Commands)
+    for job in jobs:
+        assert [command[0] for command in job.commands] == ["train", "eval"]
+        for name, *arguments in job.commands:
+            made = cli.get_command(click.Context(cli), name).make_context(name, [*arguments, "--device", "cpu"])
+            assert made.params["data_dir"] == "data"
+        train = cli.get_command(click.Context(cli), "train").make_context("train", list(job.commands[0][1:])).params
+        assert (train["recipe"], train["epochs"], train["samples_per_class"]) == ("common", 30, 600)
+        assert train["seed"] == (int(job.key[-1]) if job.key[-1].isdigit() else 0)
+    assert jobs[4].commands[0][-2:] == ("-p", "variant=sat")
+
+
+def test_the_data_folder_is_put_into_the_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAIRBENCH_DATA", "/there")
+    suite = SUITES["cifar10-small"]
+    assert "npz:/there/cifar10" in jobs_of(suite, suite.rows[:1], 1, tmp_path)[0].commands[0]
+    assert "npz:/else/cifar10" in jobs_of(suite, suite.rows[:1], 1, tmp_path, "/else")[0].commands[0]
+
+
+def test_chosen_rows_keep_the_suites_order_and_the_baseline():
+    suite = SUITES["mnist-small"]
+    assert [row.name for row in chosen_rows(suite, ["absld", "rslad"])] == ["sat", "rslad", "absld"]
+    with pytest.raises(BadInput, match=r"unknown method of suite mnist-small: 'abld'. Did you mean 'absld'"):
+        chosen_rows(suite, ["abld"])
+    with pytest.raises(BadInput, match=r"unknown suite 'mnist'"):
+        find_suite("mnist")
+
+
+def test_a_folder_belongs_to_one_setting(tmp_path):
+    suite = SUITES["mnist-small"]
+    claim_folder(tmp_path, suite)
+    claim_folder(tmp_path, replace(suite, rows=suite.rows[:2], seeds=5))
+    with pytest.raises(BadInput, match="other settings: epochs is 30 there, but 2 here"):
+        claim_folder(tmp_path, resized(suite, epochs=2, samples_per_class=None, test_per_class=None))
+    with pytest.raises(BadInput, match="other settings: name is mnist-small there"):
+        claim_folder(tmp_path, SUITES["cifar10-small"])
+
+
+def test_a_run_of_another_checkpoint_is_not_done(tmp_path):
+    for folder, name, text in (
+        ("runs/sat-0", "run.json", '{"model": {"sha256": "a"}}'),
+        ("runs/sat-0", "metrics.json", "{}"),
+        ("checkpoints/sat-0", "sat-0.json", '{"sha256": "a"}'),
+    ):
+        assert not is_done(tmp_path, "sat-0")
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / name).write_text(text)
+    assert is_done(tmp_path, "sat-0")
+    (tmp_path / "checkpoints/sat-0/sat-0.json").write_text('{"sha256": "b"}')
+    assert not is_done(tmp_path, "sat-0")

@@ -51,7 +51,7 @@ def obtain(files: Sequence[WeightsFile], folders: Sequence[Path], what: str) -> 
         if all((folder / file.relative).is_file() for file in files):
             break
     else:
-        folder = next((one for one in folders if _writable(one)), folders[-1])
+        folder = download_folder(folders)
         if distributed.is_main():
             for file in files:
                 if not (folder / file.relative).is_file():
@@ -90,6 +90,11 @@ def _noted(note: Path) -> str:
     if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
         raise BadInput(f"{str(note)[:200]} must begin with 64 hexadecimal digits, but begins with {digest[:20]!r}.")
     return digest
+
+
+def download_folder(folders: Sequence[Path]) -> Path:
+    """Return the first of `folders` that can be written into, else the last."""
+    return next((one for one in folders if _writable(one)), folders[-1])
 
 
 def _writable(folder: Path) -> bool:

@@ -17,7 +17,7 @@ from torch import nn
 from fairbench import distributed
 from fairbench.errors import BadInput, unknown
 from fairbench.models.weights import read_weights
-from fairbench.models.zoo_files import WeightsFile, check_hash, missing, obtain
+from fairbench.models.zoo_files import WeightsFile, check_hash, download_folder, missing, obtain
 from fairbench.runs import read_json
 from fairbench.whole_file import write_whole
 
@@ -77,7 +77,7 @@ def load_timm(name: str, folders: tuple[Path, Path]) -> TimmModel:
             )
         if config.get("hf_hub_id"):
             hub = f"{config['hf_hub_id']}"
-            path = _from_hub(hub, _HUB_FILES, folders[0] / "hf" / hub, f"timm:{name}")
+            path = _from_hub(hub, _HUB_FILES, _hub_folder(hub, _HUB_FILES, folders), f"timm:{name}")
         else:
             file = WeightsFile(Path("timm", f"{name}.pth"), str(config["url"]))
             path = obtain([file], folders, f"timm:{name}") / file.relative
@@ -98,8 +98,7 @@ def load_hub(repository: str, folders: tuple[Path, Path]) -> TimmModel:
     timm, what = _timm(), f"hf:{repository}"
     if len(repository.split("/")) != 2 or not all(part.strip(". ") for part in repository.split("/")):
         raise BadInput(f"hf: takes OWNER/REPO, such as hf:timm/resnet18.a1_in1k, but got {repository[:80]!r}.")
-    folder = next((one for one in folders if (one / "hf" / repository / "config.json").is_file()), folders[0])
-    place = folder / "hf" / repository
+    place = _hub_folder(repository, ("config.json",), folders)
     written = read_json(_from_hub(repository, ("config.json",), place, what), what="the configuration")
     config = dict(written.get("pretrained_cfg") or written)
     architecture, count = written.get("architecture"), written.get("num_classes", config.get("num_classes"))
@@ -119,6 +118,13 @@ def load_hub(repository: str, folders: tuple[Path, Path]) -> TimmModel:
     return TimmModel(network, {**config, "num_classes": count}, digest, f"timm:{architecture}")
 
 
+def _hub_folder(repository: str, names: tuple[str, ...], folders: tuple[Path, Path]) -> Path:
+    """Return the folder that holds one of the files of a repository, else the one to download into."""
+    places = [folder / "hf" / repository for folder in folders]
+    held = (place for place in places if any((place / name).is_file() for name in names))
+    return next(held, download_folder(folders) / "hf" / repository)
+
+
 def _from_hub(repository: str, names: tuple[str, ...], place: Path, what: str) -> Path:
     """Return the first of several files of a repository that is in the folder `place`, else download it there."""
     for name in names:
@@ -127,7 +133,7 @@ def _from_hub(repository: str, names: tuple[str, ...], place: Path, what: str) -
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    file = WeightsFile(place / names[0], f"https://huggingface.co/{repository}/resolve/main/{names[0]}")
+    file = WeightsFile(Path("hf", repository, names[0]), f"https://huggingface.co/{repository}/resolve/main/{names[0]}")
     try:
         if distributed.is_main():
             for name in names:

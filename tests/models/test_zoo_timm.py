@@ -105,6 +105,7 @@ def test_a_failed_download_says_what_to_fetch_and_where_to_put_it(
     with pytest.raises(BadInput, match=address) as error:
         find_zoo_model(f"timm:{TINY}", data_dir=tmp_path).load()
     assert str(tmp_path / "models" / "hf" / "timm" / TINY / "model.safetensors") in str(error.value)
+    assert f"where models/hf/timm/{TINY}/model.safetensors lies" in str(error.value)
     with pytest.raises(BadInput, match=r"fetch https://huggingface\.co/me/tiny/resolve/main/config\.json"):
         find_zoo_model("hf:me/tiny", data_dir=tmp_path)
 

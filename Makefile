@@ -43,7 +43,7 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	@echo "Installing fairbench with its tests' tools into $(VENV): one to several minutes, up to 6 GB (PyTorch)."
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[dev,zoo]"
 	@touch $@ $(VENV)/.installed
 
 clean:

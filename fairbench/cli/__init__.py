@@ -1,8 +1,8 @@
 """The command line: one file per command, no arithmetic, errors as one sentence with the exit codes of the design.
 
-0 ok; 1 only from `gate` (regression) and `check` (flagged); 2 usage or bad input, not comparable, or a table that
-`verify` disproves; 70 an internal error; 74 a write that failed later; 130 interrupted. `bench` ends with the highest
-code of the trainings that failed. stdout carries the result, stderr the progress.
+0 ok; 1 only from `gate` (regression), `check` (flagged) and `eval --worst-below` (it is below); 2 usage or bad input,
+not comparable, or a table that `verify` disproves; 70 an internal error; 74 a write that failed later; 130 interrupted.
+`bench` ends with the highest code of the trainings that failed. stdout carries the result, stderr the progress.
 """
 
 from __future__ import annotations

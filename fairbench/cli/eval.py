@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,23 @@ if TYPE_CHECKING:
 
     import torch
 
+    from fairbench.cli.checkpoint_options import Opened
     from fairbench.data.dataset import Dataset
+    from fairbench.evaluation.find_worst import Finding, Question
+    from fairbench.evaluation.plan import Plan
+    from fairbench.evaluation.trust import Trust
     from fairbench.models.load import LoadedModel
     from fairbench.runs import Run
 
 DEFAULT_ATTACKS = "fgsm,pgd20,cw30,aa"
+#: Options of `eval` that ask another question than a full evaluation; commands that evaluate do not pass them on.
+RACE_OPTIONS = ("find_worst", "worst_below", "confidence")
 
 
 @click.command(name="eval")
 @checkpoint_options
 @click.option("--attacks", default=DEFAULT_ATTACKS, show_default=True, help="Names, see 'fairbench list attacks'.")
-@click.option("--norm", default="Linf", show_default=True, metavar="Linf|L2|L1")
+@click.option("--norm", metavar="Linf|L2|L1", help="Default: Linf; of an rb: model its own.")
 @click.option("--eps", metavar="8/255", help="Radius for pixels in [0, 1]. Default: a preset's, else the data set's.")
 @click.option("--samples-per-class", type=click.IntRange(min=1), help="The first N of each class. Default: all.")
 @click.option("--engine", default="native", show_default=True, metavar="native|reference", help="Of AutoAttack.")
@@ -34,6 +41,9 @@ DEFAULT_ATTACKS = "fgsm,pgd20,cw30,aa"
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--accept", multiple=True, metavar="CHECK", help="Override a refusal, as printed in it; repeatable.")
+@click.option("--find-worst", is_flag=True, help="Find the worst class under AutoAttack at a fraction of its cost.")
+@click.option("--worst-below", metavar="0.25", help="Ask only whether the worst class is below; exit 1 if it is.")
+@click.option("--confidence", metavar="0.95", help="Of --find-worst and --worst-below. Default: 0.95.")
 @click.option(
     "--save-adversarial", is_flag=True,
     help="Keep the adversarial examples, for 'fairbench verify': up to 4 bytes per value for each attack and each part "
@@ -45,48 +55,101 @@ DEFAULT_ATTACKS = "fgsm,pgd20,cw30,aa"
 def command(checkpoint: Path, **options: Any) -> None:
     """Attack CHECKPOINT and write its run: run.json, outcomes.parquet, metrics.json.
 
+    CHECKPOINT is a file, or with the extra 'zoo' the name of a published model: rb:NAME (RobustBench), timm:NAME or
+    hf:OWNER/REPO. Its weights are looked for in models/ inside the data folder and in ./models, then downloaded.
+
     Every finished block of images is saved at once: after an interruption the same command continues. The last line
     printed is the run folder.
+
+    With --find-worst or --worst-below, --attacks is aa and the folder holds race.json: the answer and its certificate.
     """
+    from fairbench.cli.eval_race import exit_code, print_finding, question
+
     refuse_empty(options)
+    asked = question(*(options.pop(name) for name in RACE_OPTIONS))
+    if asked is not None and options["attacks"] == DEFAULT_ATTACKS:
+        options["attacks"] = "aa"
     check_without_torch(checkpoint, **options)
 
     from fairbench import distributed
     from fairbench.cli.processes import joined
     from fairbench.progress import Bars, Silent
 
+    code = 0
     with joined(options.pop("device")) as device:
-        if distributed.is_main():
-            with Bars() as bars:
-                run = evaluate_checkpoint(checkpoint, device=device, progress=bars, **options)
+        progress: Any = Bars() if distributed.is_main() else contextlib.nullcontext(Silent())
+        with progress as shown:
+            if asked is not None:
+                finding = race_checkpoint(checkpoint, asked, device=device, progress=shown, **options)
+            else:
+                run = evaluate_checkpoint(checkpoint, device=device, progress=shown, **options)
+        if distributed.is_main() and asked is not None:
+            print_finding(finding)
+            code = exit_code(finding)
+        elif distributed.is_main():
             _print(run)
-        else:
-            evaluate_checkpoint(checkpoint, device=device, progress=Silent(), **options)
+    if code:
+        raise click.exceptions.Exit(code)
 
 
 def check_without_torch(
-    checkpoint: Path, *, attacks: str, norm: str, eps: str | None, out: str | None, trust_program: bool, **_: object
+    checkpoint: Path,
+    *,
+    attacks: str,
+    norm: str | None,
+    eps: str | None,
+    out: str | None,
+    trust_program: bool,
+    **_: object,
 ) -> None:
     """Refuse in a moment what can be refused without torch, which takes seconds to load.
 
     The file comes first: nobody should be asked for the data set of something that is no checkpoint.
     """
     from fairbench.attacks import parse_attacks, preset_eps, split_attacks
+    from fairbench.cli.eval_zoo import is_zoo_name
     from fairbench.models.file_kind import usable_kind
     from fairbench.threat import Threat
     from fairbench.whole_file import writable_folder
 
-    usable_kind(checkpoint, trust_program=trust_program)
+    if not is_zoo_name(checkpoint.as_posix()):
+        usable_kind(checkpoint, trust_program=trust_program)
     configs = parse_attacks(split_attacks(attacks))
     given = eps if eps is not None else preset_eps(configs)
-    threat = Threat.parse(norm, given if given is not None else 0.0)
+    threat = Threat.parse(norm or "Linf", given if given is not None else 0.0)
     for config in configs:
         config.check(threat)
     if out is not None:
         writable_folder(Path(out))
 
 
-def evaluate_checkpoint(
+def evaluate_checkpoint(checkpoint: Path, *, progress: Any, **options: Any) -> Run:
+    """Evaluate a checkpoint with the options of `fairbench eval`; the run folder is complete where this returns."""
+    from fairbench import distributed
+    from fairbench.evaluation.evaluate import run_plan
+
+    opened, plan, trust, folder = _planned(checkpoint, **options)
+    run = run_plan(
+        opened.loaded.model, plan, trust, out=folder, progress=progress, normalizations=opened.normalizations,
+        whole_split=opened.dataset,
+    )  # fmt: skip
+    if distributed.is_main():
+        _copy_training_log(checkpoint, opened.loaded.sidecar, folder)
+    return run
+
+
+def race_checkpoint(checkpoint: Path, asked: Question, *, progress: Any, **options: Any) -> Finding:
+    """Look for the worst class only, with the options of `fairbench eval`."""
+    from fairbench.evaluation.find_worst import find_worst
+
+    opened, plan, trust, folder = _planned(checkpoint, **options)
+    return find_worst(
+        opened.loaded.model, plan, trust, asked, out=folder, progress=progress, normalizations=opened.normalizations,
+        whole_split=opened.dataset,
+    )  # fmt: skip
+
+
+def _planned(
     checkpoint: Path,
     *,
     device: torch.device,
@@ -94,7 +157,7 @@ def evaluate_checkpoint(
     accept: tuple[str, ...],
     out: str | None,
     attacks: str,
-    norm: str,
+    norm: str | None,
     eps: str | None,
     engine: str,
     precision: str,
@@ -102,17 +165,18 @@ def evaluate_checkpoint(
     threads: int | None,
     seed: int,
     save_adversarial: bool,
-    progress: Any,
     **place: Any,
-) -> Run:
-    """Evaluate a checkpoint with the options of `fairbench eval`; the run folder is complete where this returns."""
-    from fairbench import distributed
-    from fairbench.evaluation.evaluate import run_plan
+) -> tuple[Opened, Plan, Trust, Path]:
+    """Open what the options name, and return it with the plan, the checks and the run folder."""
+    from fairbench.cli.eval_zoo import is_zoo_name, open_published
     from fairbench.evaluation.plan import make_plan
     from fairbench.evaluation.trust import Trust
 
     trust = Trust(accept)
-    opened = open_checkpoint(checkpoint, device=device, **place)
+    if is_zoo_name(checkpoint.as_posix()):
+        opened, norm, eps = open_published(checkpoint.as_posix(), norm=norm, eps=eps, **place)
+    else:
+        opened = open_checkpoint(checkpoint, device=device, **place)
     loaded, whole = opened.loaded, opened.dataset
     samples = whole if samples_per_class is None else whole.first_per_class(samples_per_class)
     record = {
@@ -120,23 +184,19 @@ def evaluate_checkpoint(
         "architecture": loaded.architecture, **_origin(loaded),
     }  # fmt: skip
     plan = make_plan(
-        samples, attacks, norm=norm, eps=eps, seed=seed, batch_size=batch_size, precision=precision, engine=engine,
-        device=device, threads=threads, model_record=record, save_adversarial=save_adversarial,
+        samples, attacks, norm=norm or "Linf", eps=eps, seed=seed, batch_size=batch_size, precision=precision,
+        engine=engine, device=device, threads=threads, model_record=record, save_adversarial=save_adversarial,
     )  # fmt: skip
     folder = Path(out) if out is not None else _default_folder(loaded, samples, plan.digest())
-    run = run_plan(
-        loaded.model, plan, trust, out=folder, progress=progress, normalizations=opened.normalizations,
-        whole_split=whole,
-    )  # fmt: skip
-    if distributed.is_main():
-        _copy_training_log(checkpoint, loaded.sidecar, folder)
-    return run
+    return opened, plan, trust, folder
 
 
 def _origin(loaded: LoadedModel) -> dict[str, Any]:
     """Return what the sidecar says of where the model comes from."""
     sidecar = loaded.sidecar or {}
-    return {key: sidecar[key] for key in ("method", "hyper", "seed", "selection") if sidecar.get(key) is not None}
+    return {
+        key: sidecar[key] for key in ("method", "hyper", "seed", "selection", "source") if sidecar.get(key) is not None
+    }
 
 
 def _default_folder(loaded: LoadedModel, samples: Dataset, digest: str) -> Path:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fairbench.cli.eval import RACE_OPTIONS
 from fairbench.cli.eval import command as evaluation
 
 if TYPE_CHECKING:
     from fairbench.evaluation.adjust import Adjustment
 
 DEFAULT_ATTACKS = "fgsm,pgd20,cw30"
-_OWN = ("checkpoint", "attacks", "out")
+_OWN = ("checkpoint", "attacks", "out", *RACE_OPTIONS)
 _UNLIMITED = 10_000
 #: Validation images of a class below which a person is warned.
 _FEW = 50
@@ -102,12 +103,13 @@ def _fitted(
     config = parse_attack(fit["attack"])
     if config.family == "aa":
         raise BadInput("--fit-attack must be one attack, such as pgd10, but is AutoAttack, which is a cascade.")
-    text = options["eps"] or config.eps or default_threat(name, options["norm"])
+    norm = options["norm"] or "Linf"
+    text = options["eps"] or config.eps or default_threat(name, norm)
     if text is None:
         raise BadInput(f"data set {name[:100]!r} has no default radius; give one with --eps, such as 8/255.")
     size = options["batch_size"] or default_block_size(loaded.model, first_images(validation, 1, device)[0])
     found = fit_offsets(
-        loaded.model, validation, threat=Threat.parse(options["norm"], text), seed=options["seed"], batch_size=size,
+        loaded.model, validation, threat=Threat.parse(norm, text), seed=options["seed"], batch_size=size,
         device=device, progress=progress, **fit,
     )  # fmt: skip
     kept = {key: value for key, value in sidecar.items() if key not in ("schema", "sha256", "log", "selection")}

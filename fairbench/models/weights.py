@@ -60,6 +60,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def read_content(path: Path) -> Any:
+    """Return whatever a weights file holds, for a loader that knows where in it the weights are; nothing is run.
+
+    Raises:
+        BadInput: damaged files, programs, or pickled objects.
+    """
+    kind = file_kind(path)
+    if kind not in ("weights", "safetensors"):
+        raise BadInput(f"{str(path)[:200]} is a program ({kind}), not weights; give a file of torch.save(state_dict).")
+    return _read_safetensors(path) if kind == "safetensors" else _read_pickle(path)
+
+
 def _read_safetensors(path: Path) -> Any:
     from safetensors.torch import load_file
 

@@ -1,0 +1,287 @@
+"""Which class is the worst of the full run, from full verdicts on as few samples as decide it.
+
+Every class starts with the samples that a cheap attack left unbroken. A race says of which class the next samples must
+get the full attack's verdict, and takes verdicts; a class leaves when the evidence says that it is not the worst. Only
+full verdicts remove a class. The statistics are in `fairbench.metrics.race_evidence`.
+
+Why the answer holds. Let w be the worst class of the full run (the first, where several are). For another class c, the
+evidence against "w is no more robust than c" is at most a product of two supermartingales, so are averages over c with
+weights fixed before sampling. w leaves only if such an average reaches 1 / error, which has probability at most
+`error` = 1 - confidence, at whatever time the race stops and however it chose its samples. No union over classes is
+paid: only the removal of w is an error. The probability is over the random order in which samples are drawn.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fairbench.errors import BadInput
+from fairbench.metrics.race_evidence import PRIOR, Floats, at_least, bounds, log_ratio, not_above
+
+Ints = npt.NDArray[np.int64]
+#: Verdicts that every class gets before classes are compared, and that a rival gets at a time.
+FIRST = 4
+
+
+class Draws:
+    """What is known of every class: N samples, S survivors of the cheap attack, m drawn, b of them broken.
+
+    Attributes:
+        survivors: (K,) S.
+        count: (K,) N; a class without samples takes no part.
+        drawn: (K,) m.
+        broken: (K,) b.
+    """
+
+    def __init__(self, survivors: npt.ArrayLike, count: npt.ArrayLike, *, prior: tuple[float, float] = PRIOR) -> None:
+        self.survivors, self.count = np.array(survivors, dtype=np.int64), np.array(count, dtype=np.int64)
+        if self.survivors.shape != self.count.shape or self.survivors.ndim != 1 or not (self.count > 0).any():
+            raise BadInput(
+                f"a race needs one count of survivors and of samples per class and at least one sample, but got "
+                f"{self.survivors.shape} and {self.count.shape} with {int(self.count.sum())} samples."
+            )
+        if (self.survivors < 0).any() or (self.survivors > self.count).any():
+            raise BadInput(
+                "a class's survivors must be from 0 to its number of samples; count them on the same samples."
+            )
+        self.prior = prior
+        self.drawn, self.broken = np.zeros_like(self.count), np.zeros_like(self.count)
+        self.ratio: list[Floats] = [log_ratio(int(s), 0, 0, prior=prior) for s in self.survivors]
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.count)
+
+    @property
+    def left(self) -> Ints:
+        """(K,) survivors without a full verdict."""
+        return self.survivors - self.drawn
+
+    def observe(self, label: int, broken: npt.ArrayLike) -> None:
+        """Take the full attack's verdicts on samples of class `label`: (n,), True where it was broken.
+
+        Raises:
+            BadInput: more verdicts than there are survivors left.
+        """
+        verdicts = np.asarray(broken, dtype=bool)
+        if verdicts.ndim != 1 or len(verdicts) > self.left[label]:
+            raise BadInput(
+                f"class {label} has {int(self.left[label])} survivors without a verdict, but got {verdicts.shape}; "
+                "draw without replacement."
+            )
+        self.drawn[label] += len(verdicts)
+        self.broken[label] += int(verdicts.sum())
+        self.ratio[label] = log_ratio(
+            int(self.survivors[label]), int(self.drawn[label]), int(self.broken[label]), prior=self.prior
+        )
+
+    def estimate(self) -> Floats:
+        """Return each class's expected accuracy in the full run, (K,); NaN where it has no samples."""
+        alpha, beta = self.prior
+        share = (alpha + self.broken) / (alpha + beta + self.drawn)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((self.survivors - self.broken - self.left * share) / self.count)
+
+    def bounds(self, label: int, *, error: float) -> tuple[float, float]:
+        """Return limits of the class's accuracy in the full run, wrong at any time with probability at most `error`."""
+        low, high = bounds(self.ratio[label], error=error)
+        return low / int(self.count[label]), high / int(self.count[label])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The worst class of the full run.
+
+    Attributes:
+        worst: the class; of several equal ones that are all known exactly, the first.
+        tied: all classes that are exactly as bad, `worst` among them.
+        robust: how many of its samples the full run leaves robust: exact.
+        count: how many samples it has.
+        certain: every other class was excluded for sure, without the probability `1 - confidence`.
+    """
+
+    worst: int
+    tied: tuple[int, ...]
+    robust: int
+    count: int
+    certain: bool
+
+
+def _want(wanted: dict[int, int], label: int, number: int, draws: Draws, size: int) -> None:
+    """Add up to `number` samples of a class, as far as it has them and `size` allows."""
+    number = min(number, int(draws.left[label]), size - sum(wanted.values()))
+    if number > 0:
+        wanted[label] = number
+
+
+class Race:
+    """The race for the worst class.
+
+    Args:
+        survivors: (K,) samples that the cheap attack left unbroken.
+        count: (K,) samples.
+        confidence: with which the answer is the full run's.
+        prior: of `race_evidence`.
+    """
+
+    def __init__(
+        self,
+        survivors: npt.ArrayLike,
+        count: npt.ArrayLike,
+        *,
+        confidence: float = 0.95,
+        prior: tuple[float, float] = PRIOR,
+    ) -> None:
+        self.draws = Draws(survivors, count, prior=prior)
+        self.error = _error(confidence)
+        self.active = self.draws.count > 0
+        # Weights of opponents, fixed by the cheap attack alone; 1/2, 1/6, 1/12, ... sum to less than 1.
+        order = np.argsort(np.where(self.active, self.draws.survivors / np.maximum(self.draws.count, 1), np.inf))
+        rank = np.empty(len(order))
+        rank[order] = np.arange(1, len(order) + 1)
+        self._needed = -np.log(self.error) + np.log(rank * (rank + 1))
+        self._leader = -1
+        self._compare()
+
+    def next_draws(self, size: int = 16) -> dict[int, int]:
+        """Return {class: samples that need verdicts}, at most `size` together; empty when the answer stands."""
+        draws, wanted = self.draws, dict[int, int]()
+        first = np.flatnonzero(self.active & (draws.drawn < FIRST))
+        if self.active.sum() > 1:
+            for label in first[np.argsort(draws.drawn[first], kind="stable")]:
+                _want(wanted, int(label), FIRST - int(draws.drawn[label]), draws, size)
+        if not wanted:
+            # The leader is drawn to its end: its accuracy is part of the answer, and what is exact costs no evidence.
+            _want(wanted, self._leader, size, draws, size)
+            rivals = np.flatnonzero(self.active)
+            for label in rivals[np.argsort(draws.estimate()[rivals], kind="stable")]:
+                if label != self._leader:
+                    _want(wanted, int(label), FIRST, draws, size)
+        return wanted
+
+    def observe(self, label: int, broken: npt.ArrayLike) -> None:
+        """Take the full attack's verdicts on samples of class `label`: (n,), True where it was broken.
+
+        Raises:
+            BadInput: more verdicts than there are survivors left.
+        """
+        self.draws.observe(label, broken)
+        self._compare(label)
+
+    def answer(self) -> Answer:
+        """Return the answer; the race must be over.
+
+        Raises:
+            BadInput: it is not.
+        """
+        if self.next_draws():
+            raise BadInput(
+                "the race is not over: observe() the verdicts that next_draws() asks for, until it asks for none."
+            )
+        draws = self.draws
+        robust = draws.survivors - draws.broken
+        low = self._leader
+        # Whole numbers: equal accuracies are equal.
+        exact = [c for c in np.flatnonzero(self.active) if robust[c] * draws.count[low] == robust[low] * draws.count[c]]
+        worst = int(exact[0])
+        certain = all(
+            not_above(draws.ratio[c], int(draws.count[c]), at_least(draws.ratio[low]), int(draws.count[low])) == np.inf
+            for c in np.flatnonzero(draws.count > 0)
+            if c not in exact
+        )
+        return Answer(worst, tuple(int(c) for c in exact), int(robust[worst]), int(draws.count[worst]), certain)
+
+    def _compare(self, label: int | None = None) -> None:
+        """Find the leader and remove whom the evidence removes; `label` is the class that is new, None: all are."""
+        draws = self.draws
+        contenders = np.flatnonzero(self.active)
+        leader = int(contenders[np.argmin(draws.estimate()[contenders])])
+        others = contenders if label is None or leader != self._leader or label == leader else np.array([label])
+        self._leader = leader
+        best, count = at_least(draws.ratio[leader]), int(draws.count[leader])
+        for c in others:
+            if c != leader and self.active[c]:
+                evidence = not_above(draws.ratio[c], int(draws.count[c]), best, count)
+                self.active[c] = evidence < self._needed[leader]
+
+
+class Threshold:
+    """The question whether the worst class of the full run is below an accuracy.
+
+    "Yes" is wrong with probability at most 1 - confidence where the truth is no, and "no" where it is yes. For yes the
+    evidence of all classes is averaged; for no every class must show on its own that it is not below.
+
+    Args:
+        survivors: (K,) samples that the cheap attack left unbroken.
+        count: (K,) samples.
+        below: the accuracy, a fraction.
+        confidence: of either answer.
+        prior: of `race_evidence`.
+    """
+
+    def __init__(
+        self,
+        survivors: npt.ArrayLike,
+        count: npt.ArrayLike,
+        *,
+        below: float,
+        confidence: float = 0.95,
+        prior: tuple[float, float] = PRIOR,
+    ) -> None:
+        if not 0 < below <= 1:
+            raise BadInput(f"the accuracy that the worst class is compared with must be in (0, 1], but is {below!r}.")
+        self.draws = Draws(survivors, count, prior=prior)
+        self.error, self.below = _error(confidence), below
+        present = self.draws.count > 0
+        # The least robust count that is not below; a count of exactly below * N is not.
+        self._enough = np.ceil(below * self.draws.count - 1e-9).astype(np.int64)
+        self.undecided = present.copy()
+        self._against = np.zeros(self.draws.num_classes)
+        self._weight = np.where(present, 1.0 / present.sum(), 0.0)
+        for label in np.flatnonzero(present):
+            self._judge(int(label))
+
+    def verdict(self) -> bool | None:
+        """Return True where the worst class is below, False where it is not, None while neither is shown."""
+        with np.errstate(over="ignore"):
+            if float(np.sum(self._weight * np.exp(self._against))) >= 1 / self.error:
+                return True
+        return None if self.undecided.any() else False
+
+    def next_draws(self, size: int = 16) -> dict[int, int]:
+        """Return {class: samples that need verdicts}, at most `size` together; empty when the answer stands."""
+        wanted = dict[int, int]()
+        if self.verdict() is None:
+            open_ = np.flatnonzero(self.undecided)
+            order = open_[np.argsort(self.draws.estimate()[open_], kind="stable")]
+            # The lowest class may say yes alone; for no, all others have to be heard.
+            _want(wanted, int(order[0]), max(FIRST, size // 2), self.draws, size)
+            for label in order[1:]:
+                _want(wanted, int(label), FIRST, self.draws, size)
+        return wanted
+
+    def observe(self, label: int, broken: npt.ArrayLike) -> None:
+        """Take the full attack's verdicts on samples of class `label`: (n,), True where it was broken.
+
+        Raises:
+            BadInput: more verdicts than there are survivors left.
+        """
+        self.draws.observe(label, broken)
+        self._judge(label)
+
+    def _judge(self, label: int) -> None:
+        ratio, enough = self.draws.ratio[label], int(self._enough[label])
+        # Against "not below": the best case among counts of at least `enough`; none is possible where S is smaller.
+        self._against[label] = float(np.min(ratio[enough:], initial=np.inf))
+        if float(np.min(ratio[:enough], initial=np.inf)) >= -np.log(self.error):
+            self.undecided[label] = False
+
+
+def _error(confidence: float) -> float:
+    if not 0 < confidence < 1:
+        raise BadInput(f"confidence must be between 0 and 1, such as 0.95, but is {confidence!r}.")
+    return 1 - confidence

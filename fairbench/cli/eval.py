@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fairbench.runs import Run
 
 DEFAULT_ATTACKS = "fgsm,pgd20,cw30,aa"
+#: The same for a model with noise of its own.
+RANDOM_ATTACKS = "fgsm,pgd20,cw30,aa(version=rand)"
 #: Options of `eval` that ask another question than a full evaluation; commands that evaluate do not pass them on.
 RACE_OPTIONS = ("find_worst", "worst_below", "confidence")
 
@@ -41,6 +43,10 @@ RACE_OPTIONS = ("find_worst", "worst_below", "confidence")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--accept", multiple=True, metavar="CHECK", help="Override a refusal, as printed in it; repeatable.")
+@click.option(
+    "--allow-random", is_flag=True,
+    help="Evaluate a model with noise of its own: aa is its version rand, and most of 20 forwards must err.",
+)  # fmt: skip
 @click.option("--find-worst", is_flag=True, help="Find the worst class under AutoAttack at a fraction of its cost.")
 @click.option("--worst-below", metavar="0.25", help="Ask only whether the worst class is below; exit 1 if it is.")
 @click.option("--confidence", metavar="0.95", help="Of --find-worst and --worst-below. Default: 0.95.")
@@ -165,6 +171,7 @@ def _planned(
     threads: int | None,
     seed: int,
     save_adversarial: bool,
+    allow_random: bool,
     **place: Any,
 ) -> tuple[Opened, Plan, Trust, Path]:
     """Open what the options name, and return it with the plan, the checks and the run folder."""
@@ -172,7 +179,9 @@ def _planned(
     from fairbench.evaluation.plan import make_plan
     from fairbench.evaluation.trust import Trust
 
-    trust = Trust(accept)
+    trust = Trust(accept, allow_random=allow_random)
+    if allow_random and attacks == DEFAULT_ATTACKS:
+        attacks = RANDOM_ATTACKS
     if is_zoo_name(checkpoint.as_posix()):
         opened, norm, eps = open_published(checkpoint.as_posix(), norm=norm, eps=eps, **place)
     else:
@@ -186,6 +195,7 @@ def _planned(
     plan = make_plan(
         samples, attacks, norm=norm or "Linf", eps=eps, seed=seed, batch_size=batch_size, precision=precision,
         engine=engine, device=device, threads=threads, model_record=record, save_adversarial=save_adversarial,
+        allow_random=allow_random,
     )  # fmt: skip
     folder = Path(out) if out is not None else _default_folder(loaded, samples, plan.digest())
     return opened, plan, trust, folder

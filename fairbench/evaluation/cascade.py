@@ -21,6 +21,7 @@ from fairbench.attacks.survivors import Success
 from fairbench.evaluation.blocks import Work
 from fairbench.evaluation.examples import Keep
 from fairbench.evaluation.judging import check_example, into_ball, judge
+from fairbench.evaluation.random_model import RandomModel
 from fairbench.losses import margin
 from fairbench.outcomes import NATURAL, Outcomes
 from fairbench.threat import Threat
@@ -111,8 +112,11 @@ def cumulative_rows(
 
 def _confirmed_by(judging: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Success:
     def success(x_adv: Tensor, rows: Tensor) -> Tensor:
+        projected = into_ball(x_adv.contiguous(), x[rows], threat)
+        if isinstance(judging, RandomModel):
+            return judging.errs(projected, y[rows])
         with torch.no_grad():
-            logits = judging(into_ball(x_adv.contiguous(), x[rows], threat))
+            logits = judging(projected)
         # False for NaN, which is no error of the network but one that the last verdict refuses.
         wrong: Tensor = margin(logits, y[rows]) < -_CLEAR * logits.abs().amax(1)
         return wrong

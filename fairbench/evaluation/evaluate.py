@@ -60,6 +60,7 @@ def evaluate(
     model_record: Mapping[str, Any] | None = None,
     y: Tensor | npt.NDArray[Any] | Sequence[int] | None = None,
     save_adversarial: bool = False,
+    allow_random: bool = False,
 ) -> Run:
     """Attack `model` on every sample of `dataset` and return the run.
 
@@ -84,6 +85,7 @@ def evaluate(
         model_record: {name, sha256, normalize, ...} where the caller knows; given, normalisation is not checked.
         y: labels, where `dataset` is an array.
         save_adversarial: keep the adversarial examples in `out`, which must be given (see `evaluation.examples`).
+        allow_random: evaluate a model with noise of its own, see `evaluation.random_model`.
 
     Raises:
         BadInput: an argument is wrong, or `out` holds another run.
@@ -98,8 +100,9 @@ def evaluate(
     plan = make_plan(
         data, attacks, norm=norm, eps=eps, seed=seed, batch_size=batch_size, precision=precision, engine=engine,
         device=place, threads=threads, model_record=record, save_adversarial=save_adversarial,
+        allow_random=allow_random,
     )  # fmt: skip
-    trust = Trust(accept)
+    trust = Trust(accept, allow_random=allow_random)
     return run_plan(model, plan, trust, out=out, progress=progress or Silent(), normalizations=known)
 
 
@@ -134,10 +137,12 @@ def run_plan(
             return done
     model.to(plan.device)
     with frozen(model), exact_arithmetic(plan.threads):
-        nets = networks(model, plan.precision, plan.device)
+        nets = networks(model, plan.precision, plan.device, random=plan.allow_random, seed=plan.seed)
+        # A random model draws from the global generators only behind a key.
+        keyed = nets.judge if plan.allow_random else model
         preflight(nets.judge, plan.dataset, trust, plan.device)
         check_natural(nets.judge, whole_split or plan.dataset, normalizations, trust, plan.device)
-        size = plan.batch_size or default_block_size(model, first_images(plan.dataset, 1, plan.device)[0])
+        size = plan.batch_size or default_block_size(keyed, first_images(plan.dataset, 1, plan.device)[0])
         threads = torch.get_num_threads()
         store: FolderStore | MemoryStore = MemoryStore(size)
         if plan.save_adversarial and isinstance(plan.dataset, WithoutClasses):
@@ -156,7 +161,7 @@ def run_plan(
         )  # fmt: skip
         outcomes = _attack(nets, units, plan, trust, store, progress)
     data, names = plan.dataset, plan.dataset.class_names
-    classifier = classifier_record(model, first_images(data, 1, plan.device)[0])
+    classifier = classifier_record(keyed, first_images(data, 1, plan.device)[0])
     if isinstance(data, WithoutClasses):
         outcomes, names = restored(outcomes, data.kept), data.original_names
         classifier = with_gaps(classifier, data.kept, len(names))

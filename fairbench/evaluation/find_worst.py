@@ -133,6 +133,8 @@ def _cascade(plan: Plan) -> str:
             f"a race needs verdicts that do not depend on which samples share a batch, but the engine is "
             f"{plan.engine!r}; use --engine native."
         )
+    if plan.allow_random:
+        raise BadInput("a race needs the standard AutoAttack, but --allow-random was given; leave one of them out.")
     if plan.save_adversarial:
         raise BadInput("a race keeps no adversarial examples, but --save-adversarial was given; leave it out.")
     if distributed.world_size() > 1:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fairbench.attacks import l2, linf
 from fairbench.errors import Refused
+from fairbench.evaluation.random_model import RandomModel, majority
 from fairbench.losses import cross_entropy, margin
 from fairbench.outcomes import Outcomes
 from fairbench.threat import Norm, Threat
@@ -97,16 +98,23 @@ def judge(
         Refused: "left-ball" or "nan-logits".
     """
     check_example(x_adv, x, attack=attack, threat=threat)
-    with torch.no_grad():
-        logits = network(x_adv)
-    check_logits(logits, what="natural images" if attack == "natural" else f"examples of {attack!r}")
+    what = "natural images" if attack == "natural" else f"examples of {attack!r}"
+    if isinstance(network, RandomModel):
+        draws = network.draws(x_adv)
+        check_logits(draws.flatten(0, 1), what=what)
+        prediction, loss, lead = majority(draws, y)
+    else:
+        with torch.no_grad():
+            logits = network(x_adv)
+        check_logits(logits, what=what)
+        prediction, loss, lead = logits.argmax(1), cross_entropy(logits, y), margin(logits, y)
     return Outcomes.of_columns(
         attack,
         index=index.cpu().numpy(),
         label=y.cpu().numpy(),
-        prediction=logits.argmax(1).cpu().numpy(),
-        loss=cross_entropy(logits, y).cpu().numpy(),
-        margin=margin(logits, y).cpu().numpy(),
+        prediction=prediction.cpu().numpy(),
+        loss=loss.cpu().numpy(),
+        margin=lead.cpu().numpy(),
         linf=distance(x_adv, x, "Linf").cpu().numpy(),
         distance=distance(x_adv, x, threat.norm).cpu().numpy(),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 
+import torch
 from torch import Tensor
 
 from fairbench.attacks import AttackConfig
@@ -48,9 +49,14 @@ def native_parts(
         precision: Precision = "float32" if name == "square" and nets.precision == "bf16" else nets.precision
 
         def run(x: Tensor, y: Tensor, *, index: Tensor, success: Success, memory: AttackMemory | None) -> Tensor:
-            network = copied(precision)
+            if nets.random:
+                # Its noise is keyed by the number of the forward, which no memory keeps: a block begins anew.
+                network, layout, memory = nets.gradient, torch.contiguous_format, None
+            else:
+                copy = copied(precision)
+                network, layout = copy, copy.memory_format
             x_adv: Tensor = attack(
-                network, x.contiguous(memory_format=network.memory_format), y, eps=threat.eps, norm=threat.norm,
+                network, x.contiguous(memory_format=layout), y, eps=threat.eps, norm=threat.norm,
                 random=SampleRandom(seed, name, index), success=success, memory=memory, **fixed, **keywords,
             )  # fmt: skip
             return x_adv

@@ -8,13 +8,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import torch
 from torch import Tensor, nn
 
 from fairbench.errors import BadInput, unknown
+from fairbench.evaluation.random_model import RandomModel
 from fairbench.models.attack_copy import Precision
 
 
@@ -60,6 +61,17 @@ class Networks:
     precision: Precision = "float32"
 
     @property
+    def random(self) -> bool:
+        """Whether the model has noise of its own."""
+        return isinstance(self.judge, RandomModel)
+
+    def begin(self, unit: str, index: Tensor) -> None:
+        """Begin a block of a unit, `index` (B,): a random model's noise is keyed by it."""
+        for network in (self.judge, self.gradient):
+            if isinstance(network, RandomModel):
+                network.begin(unit, index)
+
+    @property
     def judge_if_other(self) -> nn.Module | None:
         """The judge where it is another network than the attacked one; None where they are the same."""
         return None if self.judge is self.gradient else self.judge
@@ -75,8 +87,17 @@ def check_precision(precision: str) -> None:
         raise unknown("precision", precision, get_args(Precision))
 
 
-def networks(model: nn.Module, precision: str, device: torch.device) -> Networks:
-    """Return the networks: bf16 attacks a bfloat16 copy and decides in float32; float64 does everything in float64."""
+def networks(
+    model: nn.Module, precision: str, device: torch.device, *, random: bool = False, seed: int = 0
+) -> Networks:
+    """Return the networks: bf16 attacks a bfloat16 copy and decides in float32; float64 does everything in float64.
+
+    `random`: the model has noise of its own, which is keyed by `seed`.
+    """
+    if random:
+        nets = networks(model, precision, device)
+        judge = RandomModel(nets.judge, seed).eval()
+        return replace(nets, judge=judge, gradient=RandomModel(nets.gradient, seed).eval())
     if precision == "bf16":
         return Networks(model, _Autocast(model, device).eval(), model, "bf16")
     if precision == "float64":

@@ -35,6 +35,7 @@ class Plan:
     threads: int | None
     model_record: Mapping[str, Any]
     save_adversarial: bool = False
+    allow_random: bool = False
 
     def attacks(self) -> dict[str, dict[str, Any]]:
         """Return every keyword of every attack, resolved, by name."""
@@ -59,6 +60,7 @@ class Plan:
             "protocol": PROTOCOL_VERSION,
             # No number depends on it, but a folder without examples cannot be finished with them.
             **({"adversarial examples": "saved"} if self.save_adversarial else {}),
+            **({"random model": "allowed"} if self.allow_random else {}),
         }
 
     def digest(self) -> str:
@@ -80,6 +82,7 @@ def make_plan(
     threads: int | None = None,
     model_record: Mapping[str, Any],
     save_adversarial: bool = False,
+    allow_random: bool = False,
 ) -> Plan:
     """Check what was asked for and return the plan.
 
@@ -97,9 +100,14 @@ def make_plan(
         config.check(threat)
         if config.family == "aa":
             check_engine(engine, config, dataset.num_classes)
+            if allow_random and config.keywords["version"] != "rand":
+                raise BadInput(
+                    f"a random model needs AutoAttack's version for such, but the attack is {config.name[:60]!r}; "
+                    "write 'aa(version=rand)'."
+                )
     return Plan(
         dataset, configs, threat, seed, batch_size, precision, engine, device_of(device), threads, model_record,
-        save_adversarial,
+        save_adversarial, allow_random,
     )  # fmt: skip
 
 

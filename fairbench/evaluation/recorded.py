@@ -178,6 +178,7 @@ def recorded_plan(record: Mapping[str, Any], dataset: Dataset, *, device: torch.
         device=device,
         threads=threads or recorded(record, "threads", kind=int),
         model_record=recorded(record, "model", kind=dict),
+        allow_random="random model" in recorded(record, "settings", kind=dict),
     )
     for name in plan.attacks():
         difference = resolved_difference({"attacks": plan.attacks()}, record, name)

@@ -46,5 +46,6 @@ def reproduce(
             f"the folder {str(out)[:150]!r} holds a finished run, so nothing would be run again; choose another --out."
         )
     plan = recorded_plan(run.record, dataset, device=torch.device(device), threads=threads)
-    trust = Trust(recorded(run.record, "accepted", kind=list))
+    allowed = "random model" in recorded(run.record, "settings", kind=dict)
+    trust = Trust(recorded(run.record, "accepted", kind=list), allow_random=allowed)
     return run_plan(model, plan, trust, out=out, progress=progress or Silent(), normalizations={})

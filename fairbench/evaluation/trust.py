@@ -52,13 +52,14 @@ class Trust:
 
     Attributes:
         accept: names that the person gave.
+        allow_random: whether a model may have noise of its own; one that has none is refused then.
         flags: {name, severity, class, evidence, advice} of what was accepted, for run.json.
 
     Raises:
         BadInput: a name in `accept` that is no check, or one that cannot be overridden.
     """
 
-    def __init__(self, accept: Collection[str] = ()) -> None:
+    def __init__(self, accept: Collection[str] = (), *, allow_random: bool = False) -> None:
         for name in accept:
             if name not in CHECKS:
                 raise unknown("check", name, [check for check in CHECKS if CHECKS[check].overridable])
@@ -67,7 +68,7 @@ class Trust:
                     f"check {name!r} ({CHECKS[name].meaning}) cannot be accepted: the number would mean nothing; "
                     f"those that can: {', '.join(check for check in CHECKS if CHECKS[check].overridable)}."
                 )
-        self.accept = tuple(sorted(set(accept)))
+        self.accept, self.allow_random = tuple(sorted(set(accept))), allow_random
         self.flags: list[dict[str, Any]] = []
 
     def refuse(self, check: str, evidence: str, advice: str) -> None:
@@ -174,15 +175,24 @@ def _check_probabilities(logits: Tensor, trust: Trust) -> None:
 
 def _check_deterministic(model: nn.Module, x: Tensor, logits: Tensor, trust: Trust) -> None:
     change = max(float((model(x) - logits).abs().max()) for _ in range(2))
-    if not change <= 1e-5 * float(logits.abs().max()) + 1e-7:
+    equal = change <= 1e-5 * float(logits.abs().max()) + 1e-7
+    evidence = f"two forwards of the same images differ by {change:.3g} in their logits"
+    if not trust.allow_random and not equal:
         trust.refuse(
-            "non-deterministic",
-            f"two forwards of the same images differ by {change:.3g} in their logits",
-            "switch the model's randomness off; attacks on random models are not part of this version",
+            "non-deterministic", evidence, "switch the model's randomness off, or evaluate it as such: --allow-random"
+        )
+    if trust.allow_random and equal:
+        raise BadInput("--allow-random was given, but forwards of the same images agree; leave it out.")
+    if trust.allow_random:
+        advice = "robust means that at least half of 20 forwards are right; compare it with random models only"
+        trust.flags.append(
+            {"name": "random-model", "severity": "accepted", "class": None, "evidence": evidence, "advice": advice}
         )
 
 
 def _check_batch(model: nn.Module, x: Tensor, logits: Tensor, trust: Trust) -> None:
+    if trust.allow_random:
+        return
     change = float((model(x[:1]) - logits[:1]).abs().max())
     if not change <= 1e-2 * float(logits.abs().max()) + 1e-6:
         trust.refuse(

@@ -27,6 +27,7 @@ def natural_unit(nets: Networks, threat: Threat) -> Unit:
     """Return the unit of unperturbed images."""
 
     def compute(work: Work) -> Outcomes:
+        nets.begin(NATURAL, work.index)
         return judge(nets.judge, work.x, work.x, work.y, work.index, attack=NATURAL, threat=threat)
 
     return Unit(NATURAL, compute)
@@ -73,6 +74,7 @@ def _attack_unit(config: AttackConfig, nets: Networks, threat: Threat, seed: int
 
     def compute(work: Work) -> Outcomes:
         x, y, index = work.x, work.y, work.index
+        nets.begin(config.name, index)
         # Not keyed by the attack's name: attacks that differ in a keyword begin at the same point, and T = 1 is PGD.
         random = SampleRandom(seed, "attack", index)
         x_adv = attack(nets.gradient, x, y, eps=threat.eps, random=random, judge=nets.judge_if_other)
@@ -85,6 +87,7 @@ def _attack_unit(config: AttackConfig, nets: Networks, threat: Threat, seed: int
 
 def _part_unit(attack: str, part: Part, before: str, nets: Networks, threat: Threat, keep: Keep | None) -> Unit:
     def compute(work: Work) -> Outcomes:
+        nets.begin(f"{attack}/{part.name}", work.index)
         return part_rows(part, nets.judge, work, attack=attack, threat=threat, keep=keep)
 
     return Unit(f"{attack}/{part.name}", compute, before)

@@ -76,6 +76,11 @@ def verify(
     if run.folder is None:
         raise BadInput("this run was never written, so it kept no adversarial examples; evaluate with out= a folder.")
     record, place = run.record, torch.device(device)
+    if "random model" in recorded(record, "settings", kind=dict):
+        raise BadInput(
+            "this run is of a random model, whose verdicts are majorities of draws and do not follow from its examples "
+            "alone; run 'fairbench reproduce' instead."
+        )
     refuse_other_dataset(dataset, record)
     block_size = recorded(record, "block_size", kind=int)
     blocks = cut(dataset, block_size)

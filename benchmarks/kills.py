@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shlex
 import signal
 import subprocess
@@ -29,6 +30,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 #: What an interruption may change in run.json.
 APART = frozenset({"seconds", "command", "started", "processes"})
+#: What an evaluation prints as soon as it works: "natural: 0 of 200".
+WORKING = re.compile(r": [\d,]+ of [\d,]+$")
 
 
 def differences(one: Path, other: Path, apart: Collection[str] = APART) -> list[str]:
@@ -47,7 +50,7 @@ def differences(one: Path, other: Path, apart: Collection[str] = APART) -> list[
 
 @dataclass
 class Started:
-    """A running evaluation, and when its work began (None: not yet): it then prints the name of an attack."""
+    """A running evaluation, and when its work began; None: not yet."""
 
     process: subprocess.Popen[str]
     begun_at: float
@@ -57,7 +60,7 @@ class Started:
     def listen(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
-            if self.working_at is None and line.rstrip().endswith("..."):
+            if self.working_at is None and WORKING.search(line):
                 self.working_at = time.monotonic()
             self.last_line = line.strip()
 
@@ -81,6 +84,7 @@ def finish(command: Sequence[str]) -> tuple[float, float]:
     if code != 0:
         raise SystemExit(f"{shlex.join(command)} ended with {code}: {running.last_line}")
     ended = time.monotonic()
+    # Killed after its last block, a run has only its files left to write.
     working = running.working_at or ended
     return working - running.begun_at, ended - working
 
@@ -119,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise SystemExit(f"{folder} holds the runs of an earlier call; give another --out.")
     undisturbed, killed = [*command, str(folder / "undisturbed")], [*command, str(folder / "killed")]
     starting, working = finish(undisturbed)
+    if working == 0:
+        raise SystemExit("the evaluation printed no line such as 'natural: 0 of 20', which says that its work began.")
     print(f"undisturbed: {starting:.1f} s to start, {working:.1f} s of work", flush=True)
     done = 0
     while done < options.kills:

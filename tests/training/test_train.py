@@ -210,12 +210,15 @@ class Words:
         self.said.append(text)
 
 
-def test_every_resolved_value_is_said(tmp_path):
+def test_every_resolved_value_is_in_a_file_from_the_start(tmp_path):
     words = Words()
     train(request(), out=tmp_path, progress=words)
     sidecar = read_sidecar(tmp_path / "digits-sat.pt")
+    values = tmp_path / "digits-sat.settings.json"
+    settings = json.loads(values.read_text())
     for key in ("dataset", "eps_text", "architecture", "method", "hyper", "recipe", "seed"):
-        assert f"{key}: {json.dumps(sidecar[key])}" in words.said
+        assert settings[key] == sidecar[key]
+    assert any(str(values) in said for said in words.said)
     assert words.said[-1] == "selected by last: epoch 2 of 2, live weights"
 
 

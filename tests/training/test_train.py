@@ -51,7 +51,8 @@ def same(one, other) -> bool:
 def test_checkpoint_sidecar_log_and_state(tmp_path, teacher):
     path = train(request("absld", teachers={"": str(teacher)}, seed=5), out=tmp_path)
     assert path == tmp_path / "digits-absld.pt"
-    names = {"digits-absld.pt", "digits-absld.json", "digits-absld.log.jsonl", "digits-absld.state"}
+    endings = ("pt", "json", "log.jsonl", "settings.json", "state")
+    names = {f"digits-absld.{ending}" for ending in endings}
     assert set(content(tmp_path)) == names
     sidecar = read_sidecar(path)
     expected = {
@@ -209,12 +210,15 @@ class Words:
         self.said.append(text)
 
 
-def test_every_resolved_value_is_said(tmp_path):
+def test_every_resolved_value_is_in_a_file_from_the_start(tmp_path):
     words = Words()
     train(request(), out=tmp_path, progress=words)
     sidecar = read_sidecar(tmp_path / "digits-sat.pt")
+    values = tmp_path / "digits-sat.settings.json"
+    settings = json.loads(values.read_text())
     for key in ("dataset", "eps_text", "architecture", "method", "hyper", "recipe", "seed"):
-        assert f"{key}: {json.dumps(sidecar[key])}" in words.said
+        assert settings[key] == sidecar[key]
+    assert any(str(values) in said for said in words.said)
     assert words.said[-1] == "selected by last: epoch 2 of 2, live weights"
 
 

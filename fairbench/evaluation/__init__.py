@@ -1,1 +1,1 @@
-"""TODO-docstring."""
+"""One evaluation: a model, a data set and attacks in; verified, resumable rows per sample out."""

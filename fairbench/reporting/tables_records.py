@@ -115,7 +115,15 @@ def _selection(selection: Any) -> str:
 
 def _settings(view: RunView, attack: str) -> str:
     resolved = view.record.get("attacks", {}).get(attack)
-    return _pairs(resolved) if resolved else ""
+    if not isinstance(resolved, Mapping):
+        return ""
+    # The norm and the radius have a column of their own, and a cascade's parts are written as attacks are.
+    own = {key: value for key, value in resolved.items() if key not in ("norm", "eps", "parts")}
+    parts = resolved.get("parts")
+    told = [_pairs(own)]
+    if isinstance(parts, Mapping):
+        told += [f"{plain(str(name))}({_pairs(keywords)})" for name, keywords in parts.items()]
+    return "; ".join(told)
 
 
 def _pairs(value: Any) -> str:

@@ -211,11 +211,11 @@ def one_class_saturated(network):
 
 
 def lookup(network, images, labels):
-    """Answers from a table once an image is further than 0.12 from every known one."""
+    """Answers from a table once an image is further than 0.12 from the nearest known one."""
 
     def answer(x, z):
-        gaps = (x.flatten(1)[:, None] - images.flatten(1)[None]).abs().amax(2)
-        gap, nearest = gaps.min(1)
+        nearest = torch.cdist(x.flatten(1), images.flatten(1)).argmin(1)
+        gap = (x - images[nearest]).abs().flatten(1).amax(1)
         return torch.where(gap[:, None] > 0.12, 20 * nn.functional.one_hot(labels[nearest], 10).float(), z)
 
     class Lookup(nn.Module):

@@ -27,8 +27,7 @@ def check_repeats(target: Target, trust: Trust) -> None:
     """Forward all images some more times: randomness that is rare does not show in the evaluator's two forwards.
 
     Raises:
-        Refused: "non-deterministic". (A model that is random on purpose has to be let through here and in
-            `fairbench.evaluation.trust`, with attacks that average over its draws.)
+        Refused: "non-deterministic". Probes of a model that is random on purpose would measure its noise.
     """
     largest = float(target.natural.abs().max())
     change = max(float((target.logits(target.x) - target.natural).abs().max()) for _ in range(_REPEATS))
@@ -36,7 +35,7 @@ def check_repeats(target: Target, trust: Trust) -> None:
         trust.refuse(
             "non-deterministic",
             f"{_REPEATS + 1} forwards of {len(target.y)} images differ by {change:.3g} in their logits",
-            "switch the model's randomness off; attacks on random models are not part of this version",
+            "switch the model's randomness off for a check; 'fairbench eval --allow-random' evaluates it as it is",
         )
 
 
@@ -64,7 +63,7 @@ def batch_size(target: Target) -> list[dict[str, Any]]:
 def constant_logits(target: Target) -> list[dict[str, Any]]:
     """Count images whose logits equal those of the image before, or their own under noise: more than half is broken.
 
-    A few may: in a verified network all units of a layer can be off (5 of 63 images on one of 14 honest networks).
+    A few may: in a verified network all units of a layer can be off (5 of 63 images on one of 12 honest networks).
     """
     same = _same(target.natural, target.natural.roll(1, 0))
     same &= ~_same(target.x.flatten(1), target.x.roll(1, 0).flatten(1))

@@ -25,7 +25,7 @@ from fairbench.threat import Norm, Threat
 STEPS = 50
 _LADDER = (0.5, 1.0, 2.0)
 #: The last tenth of the iterations brings at most this share of what all brought, on all but a tenth of the images
-#: (on 14 honest networks: on all but one in a hundred). After "incomplete optimisation" of Pintor et al., Indicators of
+#: (on 12 honest networks: on all but one in a hundred). After "incomplete optimisation" of Pintor et al., Indicators of
 #: Attack Failure, NeurIPS 2022, arXiv 2106.09947, where 10 iterations may bring 5 %.
 _LATE_GAIN = 0.05
 _LATE_IMAGES = 0.1

@@ -17,7 +17,6 @@ def question(find_worst: bool, worst_below: str | None, confidence: str | None) 
         BadInput: both questions at once, a number that is none, or a confidence without a question.
     """
     from fairbench.errors import BadInput
-    from fairbench.evaluation.find_worst import Question
 
     if not find_worst and worst_below is None:
         if confidence is not None:
@@ -25,10 +24,11 @@ def question(find_worst: bool, worst_below: str | None, confidence: str | None) 
         return None
     if find_worst and worst_below is not None:
         raise BadInput("--find-worst and --worst-below are two questions; ask one: the first also gives the accuracy.")
-    return Question(
-        0.95 if confidence is None else _fraction("--confidence", confidence),
-        None if worst_below is None else _fraction("--worst-below", worst_below),
-    )
+    sure = 0.95 if confidence is None else _fraction("--confidence", confidence)
+    below = None if worst_below is None else _fraction("--worst-below", worst_below)
+    from fairbench.evaluation.find_worst import Question  # brings torch, which takes seconds
+
+    return Question(sure, below)
 
 
 def _fraction(option: str, text: str) -> float:

@@ -116,7 +116,7 @@ def _download(file: WeightsFile, target: Path, what: str) -> None:
     except (OSError, requests.RequestException, gdown.exceptions.FileURLRetrievalError) as error:
         raise missing(file, target, what, f"the download failed ({type(error).__name__})") from error
     if done is None:
-        raise missing(file, target, what, f"there are several {waiting.name}*.part beside it, of which one may stay")
+        raise missing(file, target, what, f"there are several {waiting.name}* beside it, of which one may stay")
     keep_download(waiting, file, target, what)
 
 

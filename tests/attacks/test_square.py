@@ -172,7 +172,7 @@ def test_accepts_only_what_lowers_the_margin():
         def recall(self):
             return None
 
-        def offer(self, offered):
+        def offer(self, offered, done):
             state.update(offered())
             limit = state["walk.limit"]
             assert (limit <= best + 1e-6).all()

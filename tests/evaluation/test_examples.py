@@ -74,7 +74,7 @@ class Counts(Silent):
 def test_the_files_hold_what_the_table_says(model, dataset, undisturbed):
     run = read_run(undisturbed)
     assert sorted(path.name for path in undisturbed.iterdir()) == [
-        "examples", "examples.json", "metrics.json", "outcomes.parquet", "run.json",
+        "classifier.json", "examples", "examples.json", "metrics.json", "outcomes.parquet", "run.json",
     ]  # fmt: skip
     ledger = json.loads((undisturbed / "examples.json").read_text())
     assert ledger["units"] == ["fgsm", "pgd5"]

@@ -14,7 +14,7 @@ from fairbench.methods import CLASS_RULES, METHODS
 from fairbench.methods.base import EpochState
 from fairbench.methods.class_rule import SLOTS
 from fairbench.methods.crafting import crafting
-from fairbench.training.recipe import default
+from fairbench.training.recipe_names import default
 
 
 def compositions():

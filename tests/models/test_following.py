@@ -198,7 +198,9 @@ class Interrupting:
     def recall(self):
         return self.saved
 
-    def offer(self, state):
+    def offer(self, state, done):
+        if state is None:
+            return
         self.offers += 1
         if self.offers == self.at:
             self.saved = state()

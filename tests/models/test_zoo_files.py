@@ -82,7 +82,7 @@ def test_a_broken_download_is_continued(server: Server, tmp_path: Path) -> None:
         obtain([wanted(server)], [tmp_path], "rb:Name")
     place = tmp_path / "cifar10" / "Linf"
     assert not (place / "Name.pt").exists()
-    (part,) = place.glob("*.part")
+    (part,) = place.glob("Name.pt.download*")
     kept = part.stat().st_size
     assert 0 < kept <= 1_000_000
     obtain([wanted(server)], [tmp_path], "rb:Name")

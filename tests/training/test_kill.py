@@ -54,7 +54,7 @@ def kills(processes, folder, whole_folder, count, writes):
     logs = [(out / "digits-sat.log.jsonl").read_text().splitlines() for out in (folder, whole_folder)]
     assert len(logs[0]) == len(logs[1]) == EPOCHS
     left = {path.name for path in folder.iterdir() if path.suffix != ".tmp"}
-    assert left == {f"digits-sat{ending}" for ending in (".pt", ".json", ".log.jsonl", ".state")}
+    assert left == {f"digits-sat{ending}" for ending in (".pt", ".json", ".log.jsonl", ".settings.json", ".state")}
 
 
 def test_three_kills(tmp_path, processes):

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # pytest -n: one process per core, each with one thread; more threads than cores make torch slower, not faster.
 JOBS ?= 2
 
-.PHONY: help quickstart test test-slow lint gate format clean
+.PHONY: help quickstart test test-slow lint format clean
 
 help:
 	@echo "make quickstart   install, train six small models on real digits, attack them, write one HTML report"

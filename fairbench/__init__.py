@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from fairbench import metrics
-    from fairbench.data.dataset import Dataset
+    from fairbench.data.dataset import ArrayDataset, Dataset
+    from fairbench.data.load import load_dataset
     from fairbench.errors import BadInput, FairbenchError, NotComparable, Refused
     from fairbench.evaluation.evaluate import evaluate
     from fairbench.models.load import load_model
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from fairbench.training import recipes
 
 _HOMES = {
+    "ArrayDataset": "fairbench.data.dataset",
     "BadInput": "fairbench.errors",
     "Dataset": "fairbench.data.dataset",
     "FairbenchError": "fairbench.errors",
@@ -34,11 +36,13 @@ _HOMES = {
     "Refused": "fairbench.errors",
     "Run": "fairbench.runs",
     "evaluate": "fairbench.evaluation.evaluate",
+    "load_dataset": "fairbench.data.load",
     "load_model": "fairbench.models.load",
     "read_run": "fairbench.runs",
 }
 
 __all__ = [
+    "ArrayDataset",
     "BadInput",
     "Dataset",
     "FairbenchError",
@@ -48,6 +52,7 @@ __all__ = [
     "Run",
     "__version__",
     "evaluate",
+    "load_dataset",
     "load_model",
     "metrics",
     "read_run",

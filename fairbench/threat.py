@@ -57,9 +57,8 @@ class Threat:
         text = eps.strip() if isinstance(eps, str) else repr(float(eps))
         value = parse_number(text, what="eps")
         if known == "Linf" and value > 1:
-            raise BadInput(
-                f"eps must lie in [0, 1] for Linf, since pixels do, but is {text[:40]}. Did you mean {text[:40]}/255?"
-            )
+            guess = f" Did you mean {text[:40]}/255?" if "/" not in text and value <= 255 else ""
+            raise BadInput(f"eps must lie in [0, 1] for Linf, since pixels do, but is {text[:40]}.{guess}")
         return cls(known, value, text)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Per-class metrics with honest uncertainty: NumPy and SciPy only, never torch.
+"""Per-class metrics with honest uncertainty: NumPy, SciPy and pandas, never torch.
 
     import fairbench
     run = fairbench.read_run("reports/my-run")

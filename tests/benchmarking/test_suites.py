@@ -44,8 +44,10 @@ def _teacher():
     return nn.Linear(1, 1)
 
 
-def test_the_mnist_suite_has_every_method():
-    assert {row.method for row in SUITES["mnist-small"].rows} == set(METHODS)
+def test_the_mnist_suite_has_every_published_method():
+    first = {"natural", "sat", "trades", "mart", "ard", "iad", "adaad", "rslad", "mtard"}
+    published = first | {"frl", "bat", "cfa", "wat", "fair-ard", "dafa", "faal", "ham", "absld"}
+    assert published <= {row.method for row in SUITES["mnist-small"].rows} <= set(METHODS)
 
 
 def test_the_cifar_suite_has_at_least_the_promised_ones():

@@ -37,7 +37,7 @@ def test_a_second_call_reuses_what_is_finished(
     ]
     monkeypatch.setattr(quickstart, "STUDENTS", students)
     few = ["--attacks", "fgsm", "--samples-per-class", "3", "--accept", "low-accuracy"]
-    monkeypatch.setattr(quickstart, "EVALUATIONS", [Evaluation("", few)])
+    monkeypatch.setattr(quickstart, "EVALUATIONS", [Evaluation("", few, 1)])
     monkeypatch.setattr(quickstart, "HEADLINE", "fgsm")
     assert run(["quickstart", "--out", str(tmp_path / "q")]) == 0
     printed = capsys.readouterr()
@@ -58,6 +58,21 @@ def test_a_second_call_reuses_what_is_finished(
     assert told[1] == "5 of 6 steps were finished before"
     assert told[2].startswith("[6/6] estimating the time left: fairbench report")
     assert len([line for line in told if line.startswith("[")]) == 1
+
+
+def test_a_folder_of_another_seed_or_version_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(quickstart, "run_side_by_side", lambda *args, **options: None)
+    monkeypatch.setattr(quickstart, "_closing", lambda runs: "")
+    assert run(["quickstart", "--out", str(tmp_path / "a")]) == 0
+    assert run(["quickstart", "--out", str(tmp_path / "a")]) == 0
+    assert run(["quickstart", "--out", str(tmp_path / "a"), "--seed", "7"]) == 2
+    assert "with another seed or of another version" in capsys.readouterr().err
+    made = tmp_path / "b" / "checkpoints" / "sat" / "sat.pt"
+    made.parent.mkdir(parents=True)
+    made.touch()
+    assert run(["quickstart", "--out", str(tmp_path / "b")]) == 2
 
 
 def test_a_step_that_fails_says_so_in_its_own_words(

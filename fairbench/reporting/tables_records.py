@@ -118,7 +118,7 @@ def _settings(view: RunView, attack: str) -> str:
     if not isinstance(resolved, Mapping):
         return ""
     # The norm and the radius have a column of their own, and a cascade's parts are written as attacks are.
-    own = {key: value for key, value in resolved.items() if key not in ("norm", "eps", "parts")}
+    own = {key: value for key, value in resolved.items() if key not in ("norm", "eps", "parts") and value is not None}
     parts = resolved.get("parts")
     told = [_pairs(own)]
     if isinstance(parts, Mapping):

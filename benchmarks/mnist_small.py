@@ -91,6 +91,9 @@ def table(out: Path) -> str:
         for metric, words in (("worst", "worst class"), ("average", "average")):
             difference = seed_interval(values(out, "absld", attack, metric), values(out, "rslad", attack, metric))
             claims.append("- " + difference.sentence(f"ABSLD - RSLAD, {attack}, {words}"))
+    for other in ("sat", "trades"):
+        difference = seed_interval(values(out, "absld", "pgd20", "worst"), values(out, other, "pgd20", "worst"))
+        claims.append("- " + difference.sentence(f"ABSLD - {other.upper()}, pgd20, worst class"))
     teacher = metrics(out, "teacher")
     told = ", ".join(
         f"{a} {100 * float(str(teacher[a]['average'])):.1f} / worst {100 * teacher[a]['worst_class']['accuracy']:.1f}"  # type: ignore[index]

@@ -137,12 +137,7 @@ def run_plan(
             return done
     model.to(plan.device)
     with frozen(model), exact_arithmetic(plan.threads):
-        nets = networks(model, plan.precision, plan.device, random=plan.allow_random, seed=plan.seed)
-        # A random model draws from the global generators only behind a key.
-        keyed = nets.judge if plan.allow_random else model
-        preflight(nets.judge, plan.dataset, trust, plan.device)
-        check_natural(nets.judge, whole_split or plan.dataset, normalizations, trust, plan.device)
-        size = plan.batch_size or default_block_size(keyed, first_images(plan.dataset, 1, plan.device)[0])
+        nets, size = checked_networks(model, plan, trust, normalizations, whole_split)
         threads = torch.get_num_threads()
         store: FolderStore | MemoryStore = MemoryStore(size)
         if plan.save_adversarial and isinstance(plan.dataset, WithoutClasses):
@@ -161,7 +156,8 @@ def run_plan(
         )  # fmt: skip
         outcomes = _attack(nets, units, plan, trust, store, progress)
     data, names = plan.dataset, plan.dataset.class_names
-    classifier = classifier_record(keyed, first_images(data, 1, plan.device)[0])
+    # A random model draws from the global generators only behind a key.
+    classifier = classifier_record(nets.judge if nets.random else model, first_images(data, 1, plan.device)[0])
     if isinstance(data, WithoutClasses):
         outcomes, names = restored(outcomes, data.kept), data.original_names
         classifier = with_gaps(classifier, data.kept, len(names))
@@ -180,6 +176,26 @@ def run_plan(
         store.remove()
     distributed.barrier()
     return Run(folder.resolve().name, finished, outcomes, folder)
+
+
+def checked_networks(
+    model: nn.Module,
+    plan: Plan,
+    trust: Trust,
+    normalizations: Mapping[str, Normalization],
+    whole_split: Dataset | None,
+) -> tuple[Networks, int]:
+    """Return a plan's networks and block size after every check that needs no attack; arguments as in `run_plan`.
+
+    Raises:
+        Refused: a check of `trust`.
+        BadInput: the model cannot take the images.
+    """
+    nets = networks(model, plan.precision, plan.device, random=plan.allow_random, seed=plan.seed)
+    preflight(nets.judge, plan.dataset, trust, plan.device)
+    check_natural(nets.judge, whole_split or plan.dataset, normalizations, trust, plan.device)
+    example = first_images(plan.dataset, 1, plan.device)[0]
+    return nets, plan.batch_size or default_block_size(nets.judge if nets.random else model, example)
 
 
 def _attack(

@@ -25,13 +25,12 @@ from fairbench import distributed, provenance
 from fairbench.data.dataset import Dataset
 from fairbench.data.registry import Normalization
 from fairbench.errors import BadInput
-from fairbench.evaluation.block_size import default_block_size
-from fairbench.evaluation.natural_accuracy import check_natural
-from fairbench.evaluation.networks import exact_arithmetic, frozen, networks
+from fairbench.evaluation.evaluate import checked_networks
+from fairbench.evaluation.networks import exact_arithmetic, frozen
 from fairbench.evaluation.plan import Plan
 from fairbench.evaluation.race_rounds import Rounds, cascade_parts
 from fairbench.evaluation.store import FolderStore, MemoryStore, refuse_other_settings
-from fairbench.evaluation.trust import Trust, check_mode, first_images, preflight
+from fairbench.evaluation.trust import Trust, check_mode
 from fairbench.metrics.binomial import clopper_pearson, sidak
 from fairbench.metrics.race import Race, Threshold
 from fairbench.progress import Progress
@@ -87,10 +86,7 @@ def find_worst(
             return done
     model.to(plan.device)
     with frozen(model), exact_arithmetic(plan.threads):
-        nets = networks(model, plan.precision, plan.device)
-        preflight(nets.judge, plan.dataset, trust, plan.device)
-        check_natural(nets.judge, whole_split or plan.dataset, normalizations, trust, plan.device)
-        size = plan.batch_size or default_block_size(model, first_images(plan.dataset, 1, plan.device)[0])
+        nets, size = checked_networks(model, plan, trust, normalizations, whole_split)
         threads = torch.get_num_threads()
         store: FolderStore | MemoryStore = MemoryStore(size)
         if folder is not None:

@@ -1,7 +1,7 @@
 """Per-class metrics with honest uncertainty: NumPy, SciPy and pandas, never torch.
 
     import fairbench
-    run = fairbench.read_run("reports/my-run")
+    run = fairbench.read_run("reports/digits-sat")
     fairbench.metrics.summarize(run)["attacks"]["pgd20"]["worst_class"]
 
 Accuracies are fractions in [0, 1]; an absent class is NaN.

@@ -6,6 +6,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+
+from fairbench.models.checkpoint import read_sidecar, save_checkpoint
+from fairbench.models.load import load_checkpoint
+from fairbench.models.small_cnn import SmallCNN
 
 SOURCE = Path(__file__).resolve().parent.parent / "benchmarks" / "make_leaderboard.py"
 
@@ -68,3 +73,21 @@ def test_without_git_it_is_refused(
         maker.main()
     assert stop.value.code == 2
     assert "needs a git checkout" in capsys.readouterr().err
+
+
+def test_rounded_weights_are_half_the_size_and_keep_their_sidecar(maker: ModuleType, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = SmallCNN(10, (1, 8, 8))
+    checkpoint = save_checkpoint(
+        tmp_path / "digits-sat.pt", network, {"architecture": "small-cnn", "num_classes": 10, "shape": [1, 8, 8]}
+    )
+    before, sidecar = checkpoint.stat().st_size, read_sidecar(checkpoint)
+    maker.round_weights(checkpoint)
+    after = read_sidecar(checkpoint)
+    assert sidecar is not None
+    assert after is not None
+    assert checkpoint.stat().st_size < 0.55 * before
+    assert {**sidecar, "sha256": None} == {**after, "sha256": None}
+    loaded = load_checkpoint(checkpoint).model
+    for name, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value.half().float()), name

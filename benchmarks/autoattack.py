@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from fairbench.attacks.apgd import apgd, apgd_targeted
 from fairbench.attacks.fab import fab, fab_targeted
+from fairbench.attacks.pgd import pgd
 from fairbench.attacks.square import square
 from fairbench.data import load_dataset
 from fairbench.data.dataset import to_unit
@@ -40,6 +41,7 @@ from fairbench.models.attack_copy import attack_copy
 from fairbench.models.following import Follower
 from fairbench.models.load import load_model
 from fairbench.sample_random import SampleRandom
+from fairbench.threat import parse_number
 
 PARTS = ("apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square")
 STANDARD = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -103,9 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.simplefilter("ignore")
     clock = time.perf_counter if options.clock == "wall" else time.process_time
     model, dataset = network(options.checkpoint, options.dataset)
-    x, y = images(dataset, options.samples)
     known = EPS["mnist" if "mnist" in dataset else "cifar10"]
-    eps = known[options.norm] if options.eps is None else float(options.eps)
+    eps = known[options.norm] if options.eps is None else parse_number(options.eps, what="--eps")
+    x, y = robust_images(model, dataset, options.samples, eps) if options.robust else images(dataset, options.samples)
     with torch.no_grad():
         natural = (model(x).argmax(1) == y).sum().item()
     print(
@@ -141,6 +143,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--checkpoint", default="mnist_pgd", help="a name in FAIRBENCH_DATA/models, or a checkpoint with its sidecar")
     add("--dataset", help="for a checkpoint of your own: a name, npz:FILE or folder:PATH")
     add("--samples", type=int, default=100)
+    add("--robust", action="store_true", help="the first samples that withstand PGD-20 (Linf), instead of the first")
     add("--threads", type=int, default=1)
     add("--norm", default="Linf", choices=("Linf", "L2", "L1"))
     add("--eps", help="in pixel units; the checkpoint's own in Linf, a usual one else")
@@ -156,11 +159,11 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def _folder() -> Path:
-    folder = Path(os.environ.get("FAIRBENCH_DATA", "does-not-exist"))
-    if not (folder / "models").is_dir():
+def folder() -> Path:
+    data = Path(os.environ.get("FAIRBENCH_DATA", "does-not-exist"))
+    if not (data / "models").is_dir():
         sys.exit("FAIRBENCH_DATA must name a folder with real images and checkpoints.")
-    return folder
+    return data
 
 
 def network(name: str, dataset: str | None) -> tuple[nn.Module, str]:
@@ -168,15 +171,15 @@ def network(name: str, dataset: str | None) -> tuple[nn.Module, str]:
         assert dataset is not None, "--dataset is needed with a checkpoint of your own"
         model = load_model(Path(name))
     else:
-        folder = _folder() / "models"
-        spec = importlib.util.spec_from_file_location("architectures", folder / "architectures.py")
+        models = folder() / "models"
+        spec = importlib.util.spec_from_file_location("architectures", models / "architectures.py")
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         model = getattr(module, name)()
-        model.load_state_dict(torch.load(folder / f"{name}.pt", weights_only=True))
-        dataset = dataset or ("mnist" if name.startswith("mnist") else f"npz:{_folder()}/cifar10/test.npz")
+        model.load_state_dict(torch.load(models / f"{name}.pt", weights_only=True))
+        dataset = dataset or ("mnist" if name.startswith("mnist") else f"npz:{folder()}/cifar10/test.npz")
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model.eval(), dataset
@@ -186,6 +189,25 @@ def images(name: str, count: int) -> tuple[Tensor, Tensor]:
     dataset = load_dataset(name)
     positions = list(range(min(count, len(dataset))))
     return to_unit(dataset.pixels(positions), "cpu").contiguous(), torch.from_numpy(dataset.y[positions])
+
+
+def robust_images(model: nn.Module, name: str, count: int, eps: float) -> tuple[Tensor, Tensor]:
+    """Return the first images that PGD-20 does not break: none leaves early, and every part pays its whole budget."""
+    dataset = load_dataset(name)
+    kept: list[int] = []
+    for start in range(0, len(dataset), 100):
+        rows = list(range(start, min(start + 100, len(dataset))))
+        x, y = to_unit(dataset.pixels(rows), "cpu").contiguous(), torch.from_numpy(dataset.y[rows])
+        with torch.no_grad():
+            right = model(x).argmax(1) == y
+        random = SampleRandom(0, "robust", torch.tensor(rows)[right])
+        x_adv = pgd(model, x[right], y[right], eps=eps, step_size=eps / 4, steps=20, random=random)
+        with torch.no_grad():
+            kept += torch.tensor(rows)[right][model(x_adv).argmax(1) == y[right]].tolist()
+        if len(kept) >= count:
+            break
+    kept = kept[:count]
+    return to_unit(dataset.pixels(kept), "cpu").contiguous(), torch.from_numpy(dataset.y[kept])
 
 
 def _blocks(count: int, size: int | None) -> list[slice]:

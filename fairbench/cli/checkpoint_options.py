@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fairbench.cli.whole_number import WholeNumber
+
 if TYPE_CHECKING:
     import torch
 
@@ -32,14 +34,14 @@ _OPTIONS = (
     click.option("--dataset", metavar="NAME|npz:PATH|folder:PATH", help="Default: the sidecar's."),
     click.option("--data-dir", metavar="DIR", help="Where data sets lie. Default: FAIRBENCH_DATA, else ./data."),
     click.option(
-        "--resize", type=click.IntRange(min=1), help="Image files: shorter side in pixels. Default: the sidecar's."
+        "--resize", type=WholeNumber(1), help="Image files: shorter side in pixels. Default: the sidecar's."
     ),
     click.option(
-        "--crop", type=click.IntRange(min=1), help="Image files: side of the centre square. Default: the sidecar's."
+        "--crop", type=WholeNumber(1), help="Image files: side of the centre square. Default: the sidecar's."
     ),
     click.option("--interpolation", metavar="NAME", help="Of --resize: nearest, bilinear, bicubic or lanczos."),
     click.option(
-        "--workers", type=click.IntRange(min=1), help="Image files: threads that read them. Default: up to 8."
+        "--workers", type=WholeNumber(1), help="Image files: threads that read them. Default: up to 8."
     ),
     click.option(
         "--trust-program", is_flag=True, help="Load TorchScript and torch.export files, which can run code."

@@ -124,7 +124,7 @@ def _with_temperatures(attacks: str, temperatures: str) -> str:
     keywords = inside.removesuffix(")")
     sweep = []
     for text in temperatures.split(","):
-        parse_number(text.strip(), what="a temperature of --temperatures")
+        parse_number(text.strip(), what="a temperature of --temperatures", example="0.1 or 10")
         own = ",".join(part for part in (keywords, f"T={text.strip()}") if part)
         sweep.append(f"t{head}({own})")
     # Before PGD: of two attacks that are equally strong, a report is about the later one.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fairbench.cli.checkpoint_options import checkpoint_options, open_checkpoint, refuse_empty
+from fairbench.cli.whole_number import WholeNumber
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,13 +36,13 @@ RACE_OPTIONS = ("find_worst", "worst_below", "confidence")
 @click.option("--attacks", default=DEFAULT_ATTACKS, show_default=True, help="Names, see 'fairbench list attacks'.")
 @click.option("--norm", metavar="Linf|L2|L1", help="Default: Linf; of an rb: model its own.")
 @click.option("--eps", metavar="8/255", help="Radius for pixels in [0, 1]. Default: a preset's, else the data set's.")
-@click.option("--samples-per-class", type=click.IntRange(min=1), help="The first N of each class. Default: all.")
+@click.option("--samples-per-class", type=WholeNumber(1), help="The first N of each class. Default: all.")
 @click.option("--engine", default="native", show_default=True, metavar="native|reference", help="Of AutoAttack.")
 @click.option("--precision", default="float32", show_default=True, metavar="float32|bf16|float64")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images per block. Default: fixed per model and data.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all cores; 1 under torchrun.")
+@click.option("--batch-size", type=WholeNumber(1), help="Images per block. Default: fixed per model and data.")
+@click.option("--threads", type=WholeNumber(1), help="CPU threads. Default: all cores; 1 under torchrun.")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=WholeNumber(0), default=0, show_default=True)
 @click.option("--accept", multiple=True, metavar="CHECK", help="Override a refusal, as printed in it; repeatable.")
 @click.option(
     "--allow-random", is_flag=True,

@@ -24,20 +24,20 @@ def question(find_worst: bool, worst_below: str | None, confidence: str | None) 
         return None
     if find_worst and worst_below is not None:
         raise BadInput("--find-worst and --worst-below are two questions; ask one: the first also gives the accuracy.")
-    sure = 0.95 if confidence is None else _fraction("--confidence", confidence)
-    below = None if worst_below is None else _fraction("--worst-below", worst_below)
+    sure = 0.95 if confidence is None else _fraction("--confidence", confidence, "0.95")
+    below = None if worst_below is None else _fraction("--worst-below", worst_below, "0.25")
     from fairbench.evaluation.find_worst import Question  # brings torch, which takes seconds
 
     return Question(sure, below)
 
 
-def _fraction(option: str, text: str) -> float:
+def _fraction(option: str, text: str, example: str) -> float:
     from fairbench.errors import BadInput
     from fairbench.threat import parse_number
 
-    value = parse_number(text, what=option)
+    value = parse_number(text, what=option, example=example)
     if not 0 < value < 1:
-        raise BadInput(f"{option} must be a fraction between 0 and 1, such as 0.25, but is {text[:40]!r}.")
+        raise BadInput(f"{option} must lie between 0 and 1, such as {example}, but is {text[:40]!r}.")
     return value
 
 

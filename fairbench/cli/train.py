@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from fairbench.cli.whole_number import WholeNumber
+
 if TYPE_CHECKING:
     from fairbench.training.request import Request
 
@@ -53,7 +55,7 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
         raise click.UsageError(f"--average takes epoch:DECAY, step:DECAY or epoch:uniform, but is {text[:60]!r}.")
     if decay == "uniform":
         return unit, decay
-    value = parse_number(decay, what="the decay of --average")
+    value = parse_number(decay, what="the decay of --average", example="0.999")
     if not value < 1:
         raise click.UsageError(f"the decay of --average must lie in [0, 1), but is {decay[:60]}.")
     return unit, value
@@ -67,8 +69,8 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
 @click.option("--teacher", "teachers", multiple=True, metavar="[ROLE=]CKPT", help="A teacher's checkpoint; repeatable.")
 @click.option("-p", "hyper", multiple=True, metavar="NAME=VALUE", help="A hyper-parameter of the method; repeatable.")
 @click.option("--recipe", default="default", show_default=True, metavar="NAME", help="default, common or paper.")
-@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Passes over the training images.")
-@click.option("--batch-size", type=click.IntRange(2), metavar="N", help="Images per step, over all processes.")
+@click.option("--epochs", type=WholeNumber(1), metavar="N", help="Passes over the training images.")
+@click.option("--batch-size", type=WholeNumber(2), metavar="N", help="Images per step, over all processes.")
 @click.option("--lr", metavar="X", help="Initial learning rate.")
 @click.option("--augment", metavar="NAME", help="none, crop, flip, crop-flip or crop-flip-reflect.")
 @click.option("--reweight", metavar="RULE", help="A class rule that weighs losses.")
@@ -80,18 +82,18 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
 @click.option(
     "--select", metavar="RULE", help="last, best-average, best-worst-class or best-sum, on validation images."
 )
-@click.option("--samples-per-class", type=click.IntRange(1), metavar="N", help="Train on the first N of each class.")
+@click.option("--samples-per-class", type=WholeNumber(1), metavar="N", help="Train on the first N of each class.")
 @click.option("--drop-classes", metavar="NAME,...", help="Classes that are left out: the removal experiment.")
 @click.option("--eps", metavar="R", help="Linf radius, such as 8/255; default: the data set's.")
 @click.option("--precision", type=click.Choice(["float32", "bf16"]), help="Of the network while training.")
 @click.option("--compile", "compiled", is_flag=True, help="Use torch.compile while training.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Of everything random.")
+@click.option("--seed", default=0, show_default=True, type=WholeNumber(0, 2**31 - 1), help="Of everything random.")
 @click.option("--device", default="cpu", show_default=True, metavar="D", help="cpu, cuda or cuda:N.")
 @click.option("--data-dir", metavar="DIR", help="Where data sets lie; default: FAIRBENCH_DATA.")
-@click.option("--resize", type=click.IntRange(min=1), metavar="N", help="Image files: shorter side in pixels.")
-@click.option("--crop", type=click.IntRange(min=1), metavar="N", help="Image files: side of the centre square.")
+@click.option("--resize", type=WholeNumber(1), metavar="N", help="Image files: shorter side in pixels.")
+@click.option("--crop", type=WholeNumber(1), metavar="N", help="Image files: side of the centre square.")
 @click.option("--interpolation", metavar="NAME", help="Of --resize: nearest, bilinear, bicubic or lanczos.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Image files: threads that read them.")
+@click.option("--workers", type=WholeNumber(1), metavar="N", help="Image files: threads that read them.")
 @click.option("--out", metavar="DIR", help="Folder of the checkpoint; default: runs/<name>-<hash of the settings>.")
 @click.option("--name", metavar="NAME", help="Name of the files; default: <data set>-<method>.")
 def command(**given: Any) -> None:
@@ -129,16 +131,16 @@ def _check_without_torch(given: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     from fairbench.models.file_kind import usable_kind
     from fairbench.threat import Threat, parse_number
 
-    def number(option: str) -> float | None:
-        return None if given[option] is None else parse_number(given[option], what=f"--{option}")
+    def number(option: str, example: str) -> float | None:
+        return None if given[option] is None else parse_number(given[option], what=f"--{option}", example=example)
 
     changes = {
         "epochs": given["epochs"],
         "batch_size": given["batch_size"],
-        "lr": number("lr"),
+        "lr": number("lr", "0.1"),
         "augment": given["augment"],
         "average": _average(given["average"]),
-        "awp": number("awp"),
+        "awp": number("awp", "0.005"),
         "select": given["select"],
         "precision": given["precision"],
         "compile": given["compiled"] or None,

@@ -192,7 +192,7 @@ def test_the_command_answers_and_exits(tmp_path: Path, capsys: pytest.CaptureFix
         (["--confidence", "0.9"], "neither was given"),
         (["--find-worst", "--worst-below", "0.2"], "two questions"),
         (["--find-worst", "--save-adversarial"], "a race keeps no adversarial examples"),
-        (["--worst-below", "25"], "--worst-below must be a fraction between 0 and 1, such as 0.25, but is '25'"),
+        (["--worst-below", "25"], "--worst-below must lie between 0 and 1, such as 0.25, but is '25'"),
         (["--find-worst", "--confidence", "often"], "--confidence"),
     ):
         assert run([*asked, *wrong, "--out", str(tmp_path / "d")]) == 2

@@ -117,7 +117,7 @@ def check_without_torch(
     from fairbench.cli.eval_zoo import is_zoo_name
     from fairbench.models.file_kind import usable_kind
     from fairbench.threat import Threat
-    from fairbench.whole_file import writable_folder
+    from fairbench.whole_file import usable_folder
 
     if not is_zoo_name(checkpoint.as_posix()):
         usable_kind(checkpoint, trust_program=trust_program)
@@ -127,7 +127,7 @@ def check_without_torch(
     for config in configs:
         config.check(threat)
     if out is not None:
-        writable_folder(Path(out))
+        usable_folder(Path(out))
 
 
 def evaluate_checkpoint(checkpoint: Path, *, progress: Any, **options: Any) -> Run:

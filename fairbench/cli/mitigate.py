@@ -43,7 +43,7 @@ def command(checkpoint: Path, **options: Any) -> None:
     from fairbench.evaluation.networks import device_of
     from fairbench.progress import Bars
     from fairbench.threat import parse_number
-    from fairbench.whole_file import writable_folder
+    from fairbench.whole_file import usable_folder
 
     for name, value in options.items():
         if value == "" or value == ("",):
@@ -57,7 +57,7 @@ def command(checkpoint: Path, **options: Any) -> None:
         "objective": options.pop("objective"),
         "max_price": None if price is None else parse_number(price, what="--max-price", example="2"),
     }
-    out = writable_folder(Path(options.pop("out") or Path("runs") / f"{checkpoint.stem}-adjusted"))
+    out = usable_folder(Path(options.pop("out") or Path("runs") / f"{checkpoint.stem}-adjusted"))
     device = device_of(options.pop("device"))
     shared = {**options, "device": device}
     with Bars() as bars:
@@ -93,10 +93,10 @@ def _fitted(
     validation = open_split(checkpoint, sidecar, "validation", validation_seed=seed or 0, **image_options)
     name = validation.name
     if seed is None or sidecar.get("dataset") != name:
-        progress.say("the checkpoint does not say what it was trained on: it may have seen the validation images")
+        progress.say("warning: the checkpoint does not say what it was trained on: it may have seen validation images")
     fewest = int(np.bincount(validation.y, minlength=validation.num_classes).min())
     if fewest < _FEW:
-        progress.say(f"only {fewest} validation images in a class: offsets fitted on so few may not carry over")
+        progress.say(f"warning: only {fewest} validation images in a class: their offsets may not carry over")
     loaded = load_checkpoint(
         checkpoint, model=options["model"], normalize=options["normalize"], dataset=validation,
         trust_program=options["trust_program"], device=device,

@@ -37,9 +37,14 @@ def _teachers(values: tuple[str, ...]) -> dict[str, str]:
         if not equals or not role.isidentifier():
             role, path = "", text
         if not path:
-            raise click.UsageError(f"--teacher takes [ROLE=]CHECKPOINT, but is {text[:60]!r}.")
+            raise click.UsageError(
+                f"--teacher takes CHECKPOINT, or ROLE=CHECKPOINT where a method has several, but is {text[:60]!r}."
+            )
         if role in teachers:
-            raise click.UsageError(f"--teacher is given twice for the {role or 'only'} role; name the roles.")
+            raise click.UsageError(
+                f"--teacher is given twice {f'as {role[:40]}' if role else 'without a role'}: a method with one "
+                "teacher takes --teacher CHECKPOINT once, mtard takes --teacher robust=CKPT --teacher natural=CKPT."
+            )
         teachers[role] = path
     return teachers
 
@@ -66,7 +71,7 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
 @click.option("--method", required=True, metavar="M", help="A name of 'fairbench list methods'.")
 @click.option("--model", metavar="NAME", help="Architecture; default: the data set's.")
 @click.option("--normalize", metavar="HOW", help="none, a known name or MEAN/STD, inside the network; default none.")
-@click.option("--teacher", "teachers", multiple=True, metavar="[ROLE=]CKPT", help="A teacher's checkpoint; repeatable.")
+@click.option("--teacher", "teachers", multiple=True, metavar="[ROLE=]CKPT", help="A teacher; mtard: one per ROLE.")
 @click.option("-p", "hyper", multiple=True, metavar="NAME=VALUE", help="A hyper-parameter of the method; repeatable.")
 @click.option("--recipe", default="default", show_default=True, metavar="NAME", help="default, common or paper.")
 @click.option("--epochs", type=WholeNumber(1), metavar="N", help="Passes over the training images.")
@@ -105,10 +110,10 @@ def command(**given: Any) -> None:
     for option, value in given.items():
         if value == "":
             raise click.UsageError(f"--{option.replace('_', '-')} must not be empty.")
-    from fairbench.whole_file import writable_folder
+    from fairbench.whole_file import usable_folder
 
     changes, teachers = _check_without_torch(given)
-    out = writable_folder(Path(given["out"])) if given["out"] is not None else None
+    out = usable_folder(Path(given["out"])) if given["out"] is not None else None
 
     from fairbench import distributed
     from fairbench.progress import Bars, Silent
@@ -128,12 +133,14 @@ def command(**given: Any) -> None:
 
 def _check_without_torch(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the changes to the recipe and the teachers; refuse what can be refused before torch is loaded."""
+    from fairbench.cli.not_hyper import refuse_recipe_values
     from fairbench.models.file_kind import usable_kind
     from fairbench.threat import Threat, parse_number
 
     def number(option: str, example: str) -> float | None:
         return None if given[option] is None else parse_number(given[option], what=f"--{option}", example=example)
 
+    refuse_recipe_values(_pairs("-p", given["hyper"]))
     changes = {
         "epochs": given["epochs"],
         "batch_size": given["batch_size"],

@@ -46,7 +46,7 @@ def test_the_whole_way(checkpoint, capsys):
     before, after = (read_run(adjusted.parent / name) for name in ("before", "after"))
     assert before.record["dataset"] == after.record["dataset"]
     assert before.record["model"]["sha256"] != after.record["model"]["sha256"]
-    assert "only 10 validation images in a class" in err
+    assert "warning: only 10 validation images in a class" in err
     assert "A before and B after" in out
     assert "worst class" in out
     # It is a checkpoint like any other, and the same command finds the same one.

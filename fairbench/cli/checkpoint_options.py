@@ -119,8 +119,14 @@ def open_split(
     """Return a split of what the options say, else the sidecar: data set, preparation of image files, and classes."""
     from fairbench.data.dropped import keep_classes
     from fairbench.data.load import load_dataset
+    from fairbench.data.registry import DATASETS
+    from fairbench.models.other_task import refuse_other_task
 
     name = dataset or _recorded_dataset(checkpoint, sidecar)
+    spec = DATASETS.get(name)
+    if spec is not None and spec.images is None:
+        # Before files are asked for that the network could not be shown; image files may be resized.
+        refuse_other_task(checkpoint.name, sidecar, name, spec.num_classes, spec.shape)
     asked = {"resize": resize, "crop": crop, "interpolation": interpolation}
     prepared = _recorded_preprocess(name, checkpoint, sidecar)
     prepared.update({key: value for key, value in asked.items() if value is not None})

@@ -27,6 +27,9 @@ import pytest
         (("--norm", "l1", "--eps", "1", "--attacks", "fgsm"), "the run's norm is L1"),
         (("--dataset", "cifar"), "Did you mean 'cifar10'"),
         (("--dataset", ""), "--dataset is empty"),
+        # Neither a wrong architecture nor missing files: no MNIST lies here.
+        (("--dataset", "mnist"), "was trained on digits (images of 1x8x8, 10 classes), but the data set asked for is"),
+        (("--dataset", "cifar100"), "asked for is cifar100 (images of 3x32x32, 100 classes); use the data set that it"),
         (("--model", "smal-cnn"), "small-cnn"),
         (("--normalize", "cifra10"), "unknown normalisation"),
         (("--engine", "natvie"), "Did you mean 'native'"),

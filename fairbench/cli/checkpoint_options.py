@@ -123,11 +123,11 @@ def open_split(
     from fairbench.models.other_task import refuse_other_task
 
     name = dataset or _recorded_dataset(checkpoint, sidecar)
+    asked = {"resize": resize, "crop": crop, "interpolation": interpolation}
     spec = DATASETS.get(name)
-    if spec is not None and spec.images is None:
+    if spec is not None and spec.images is None and not any((workers, *asked.values())):
         # Before files are asked for that the network could not be shown; image files may be resized.
         refuse_other_task(checkpoint.name, sidecar, name, spec.num_classes, spec.shape)
-    asked = {"resize": resize, "crop": crop, "interpolation": interpolation}
     prepared = _recorded_preprocess(name, checkpoint, sidecar)
     prepared.update({key: value for key, value in asked.items() if value is not None})
     whole = load_dataset(

@@ -122,9 +122,9 @@ def test_finished_blocks_are_not_computed_again(tmp_path):
 
 def test_a_folder_of_other_settings_is_refused(tmp_path):
     FolderStore(tmp_path, {"seed": 0, "attacks": {"fgsm": {"eps": 0.1}}}, block_size=4, threads=1)
-    with pytest.raises(BadInput, match="its seed is 0, but here it is 1"):
+    with pytest.raises(BadInput, match="seed = 0 there, but 1 here"):
         FolderStore(tmp_path, {"seed": 1, "attacks": {"fgsm": {"eps": 0.1}}}, block_size=4, threads=1)
-    with pytest.raises(BadInput, match="its attacks is fgsm, but here it is fgsm, pgd20"):
+    with pytest.raises(BadInput, match="attacks = fgsm there, but fgsm, pgd20 here"):
         FolderStore(
             tmp_path, {"seed": 0, "attacks": {"fgsm": {"eps": 0.1}, "pgd20": {"eps": 0.1}}}, block_size=4, threads=1
         )

@@ -89,7 +89,7 @@ def test_the_same_request_again_does_no_work(tmp_path, monkeypatch):
 def test_finished_is_known_without_the_state(tmp_path, monkeypatch):
     path = train(request(), out=tmp_path)
     path.with_suffix(".state").unlink()
-    with pytest.raises(BadInput, match="seed is 0 there, but 1 here"):
+    with pytest.raises(BadInput, match="seed = 0 there, but 1 here"):
         train(request(seed=1), out=tmp_path)
     monkeypatch.setattr("fairbench.training.train.Training", None)
     assert train(request(), out=tmp_path) == path
@@ -122,10 +122,10 @@ def test_several_names_share_a_folder_and_another_setting_is_refused(tmp_path):
     train(request("sat"), out=tmp_path)
     train(request("sat", seed=1), out=tmp_path, name="sat-1")
     with pytest.raises(
-        BadInput, match=r"digits-sat\.state belongs to a training with other settings: seed is 0 there, but 1"
+        BadInput, match=r"digits-sat\.state belongs to a training with other settings: seed = 0 there, but 1"
     ):
         train(request("sat", seed=1), out=tmp_path)
-    with pytest.raises(BadInput, match="recipe epochs is 2 there, but 3 here"):
+    with pytest.raises(BadInput, match="recipe epochs = 2 there, but 3 here"):
         train(request("sat", changes={**SMALL, "epochs": 3}), out=tmp_path)
 
 

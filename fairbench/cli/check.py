@@ -36,12 +36,15 @@ def command(checkpoint: Path, **options: Any) -> None:
     """
     import shutil
 
-    from fairbench.evaluation.networks import device_of
+    from fairbench.cli.eval import check_without_torch
     from fairbench.progress import Bars
     from fairbench.reporting.check_table import check_table
     from fairbench.reporting.table_formats import to_text
 
     refuse_empty(options)
+    check_without_torch(checkpoint, attacks="aa", out=None, **options)
+    from fairbench.evaluation.networks import device_of
+
     device = device_of(options.pop("device"))
     with Bars() as bars:
         result, names = _checked(checkpoint, device=device, progress=bars, **options)

@@ -73,14 +73,17 @@ def command(checkpoint: Path, **options: Any) -> None:
     from fairbench.cli.eval_race import exit_code, print_finding, question
 
     refuse_empty(options)
-    asked = question(*(options.pop(name) for name in RACE_OPTIONS))
-    if asked is not None and options["attacks"] == DEFAULT_ATTACKS:
+    wanted = question(*(options.pop(name) for name in RACE_OPTIONS))
+    if wanted is not None and options["attacks"] == DEFAULT_ATTACKS:
         options["attacks"] = "aa"
     check_without_torch(checkpoint, **options)
 
     from fairbench import distributed
     from fairbench.cli.processes import joined
+    from fairbench.evaluation.find_worst import Question
     from fairbench.progress import Bars, Silent
+
+    asked = None if wanted is None else Question(*wanted)
 
     code = 0
     with joined(options.pop("device")) as device:
@@ -107,6 +110,9 @@ def check_without_torch(
     eps: str | None,
     out: str | None,
     trust_program: bool,
+    dataset: str | None,
+    model: str | None,
+    device: str,
     **_: object,
 ) -> None:
     """Refuse in a moment what can be refused without torch, which takes seconds to load.
@@ -115,12 +121,16 @@ def check_without_torch(
     """
     from fairbench.attacks import parse_attacks, preset_eps, split_attacks
     from fairbench.cli.eval_zoo import is_zoo_name
+    from fairbench.cli.known_names import refuse_unknown_dataset, refuse_unknown_device, refuse_unknown_model
     from fairbench.models.file_kind import usable_kind
     from fairbench.threat import Threat
     from fairbench.whole_file import usable_folder
 
     if not is_zoo_name(checkpoint.as_posix()):
         usable_kind(checkpoint, trust_program=trust_program)
+    refuse_unknown_dataset(dataset)
+    refuse_unknown_model(model)
+    refuse_unknown_device(device)
     configs = parse_attacks(split_attacks(attacks))
     given = eps if eps is not None else preset_eps(configs)
     threat = Threat.parse(norm or "Linf", given if given is not None else 0.0)

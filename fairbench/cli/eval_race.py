@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from fairbench.evaluation.find_worst import Finding, Question
+    from fairbench.evaluation.find_worst import Finding
 
 
-def question(find_worst: bool, worst_below: str | None, confidence: str | None) -> Question | None:
-    """Return what was asked, None where a full run is wanted.
+def question(find_worst: bool, worst_below: str | None, confidence: str | None) -> tuple[float, float | None] | None:
+    """Return what was asked as (confidence, accuracy to be below), None where a full run is wanted; without torch.
 
     Raises:
         BadInput: both questions at once, a number that is none, or a confidence without a question.
@@ -26,9 +26,7 @@ def question(find_worst: bool, worst_below: str | None, confidence: str | None) 
         raise BadInput("--find-worst and --worst-below are two questions; ask one: the first also gives the accuracy.")
     sure = 0.95 if confidence is None else _fraction("--confidence", confidence, "0.95")
     below = None if worst_below is None else _fraction("--worst-below", worst_below, "0.25")
-    from fairbench.evaluation.find_worst import Question  # brings torch, which takes seconds
-
-    return Question(sure, below)
+    return sure, below
 
 
 def _fraction(option: str, text: str, example: str) -> float:

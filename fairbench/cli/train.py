@@ -133,13 +133,31 @@ def command(**given: Any) -> None:
 
 def _check_without_torch(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the changes to the recipe and the teachers; refuse what can be refused before torch is loaded."""
+    from fairbench.cli.known_names import (
+        refuse_unknown,
+        refuse_unknown_dataset,
+        refuse_unknown_device,
+        refuse_unknown_model,
+    )
     from fairbench.cli.not_hyper import refuse_recipe_values
+    from fairbench.errors import unknown
     from fairbench.models.file_kind import usable_kind
     from fairbench.threat import Threat, parse_number
+    from fairbench.training.recipe import SELECT_RULES
 
     def number(option: str, example: str) -> float | None:
         return None if given[option] is None else parse_number(given[option], what=f"--{option}", example=example)
 
+    refuse_unknown("method", given["method"])
+    refuse_unknown_dataset(given["dataset"])
+    refuse_unknown_model(given["model"])
+    for slot in _SLOTS:
+        refuse_unknown("class rule", given[slot])
+    refuse_unknown("recipe", given["recipe"])
+    refuse_unknown("augmentation", given["augment"])
+    if given["select"] is not None and given["select"] not in SELECT_RULES:
+        raise unknown("selection rule", given["select"], SELECT_RULES)
+    refuse_unknown_device(given["device"])
     refuse_recipe_values(_pairs("-p", given["hyper"]))
     changes = {
         "epochs": given["epochs"],

@@ -26,6 +26,7 @@ def command(run: Path, threads: int | None, device: str | None, **where: Any) ->
     is no whole number of 1/255, and in L2 and L1, rounding alone can do it.
     """
     from fairbench.errors import BadInput
+    from fairbench.evaluation.examples import kept_examples
     from fairbench.evaluation.networks import device_of
     from fairbench.evaluation.verify import verify
     from fairbench.progress import Bars
@@ -36,6 +37,7 @@ def command(run: Path, threads: int | None, device: str | None, **where: Any) ->
 
     refuse_empty(where)
     finished = read_run(run)
+    kept_examples(run, finished.record)  # before anybody is asked for a checkpoint
     place = device_of(device if device is not None else recorded_device(finished))
     loaded, samples = recorded_task(finished, device=place, **where)
     with Bars() as bars:

@@ -67,7 +67,7 @@ def test_other_settings_in_the_same_folder_are_refused(checkpoint, capsys):
     assert mitigated(capsys, checkpoint, *QUICK)[0] == 0
     code, _, err = mitigated(capsys, checkpoint, *QUICK, "--seed", "3")
     assert code == 2
-    assert "its " in err
+    assert "seed = 0 there, but 3 here" in err
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_the_full_run_goes_on_in_the_folder_of_the_race(model: nn.Module, full: 
 
 def test_another_question_in_the_same_folder_is_refused(model: nn.Module, tmp_path: Path) -> None:
     race(model, Question(confidence=0.8), out=tmp_path / "run")
-    with pytest.raises(BadInput, match=r"its confidence is 0\.8, but here it is 0\.9"):
+    with pytest.raises(BadInput, match=r"confidence = 0\.8 there, but 0\.9 here"):
         race(model, Question(confidence=0.9), out=tmp_path / "run")
 
 

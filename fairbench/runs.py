@@ -108,7 +108,7 @@ def read_run(folder: Path) -> Run:
     """
     folder = Path(folder)
     if not (folder / "run.json").exists():
-        state = "holds no finished run" if folder.is_dir() else "does not exist"
+        state = "holds no finished run" if folder.is_dir() else "is a file" if folder.is_file() else "does not exist"
         raise BadInput(
             f"{str(folder)[:200]!r} {state}; give the folder that 'fairbench eval' printed on its last line."
         )
@@ -118,7 +118,36 @@ def read_run(folder: Path) -> Run:
         raise BadInput(
             f"{folder / 'run.json'} has schema {version!r}, but this fairbench reads up to {SCHEMA_VERSION}: update it."
         )
+    _refuse_wrong_kinds(record, folder / "run.json")
     return Run(folder.resolve().name, record, Outcomes.read(folder / "outcomes.parquet"), folder)
+
+
+def _refuse_wrong_kinds(record: Mapping[str, Any], place: Path) -> None:
+    """Refuse a record that somebody edited so that its parts are of another kind; who needs a part asks for it."""
+    known: list[tuple[tuple[str, ...], tuple[type, ...], str]]
+    known = [((key,), (dict,), "an object") for key in ("dataset", "model", "threat", "attacks", "settings")]
+    known += [
+        (("dataset", "class_names"), (list,), "a list of texts"),
+        (("dataset", "num_classes"), (int,), "a whole number"),
+        (("threat", "eps"), (int, float), "a number"),
+    ]
+    for keys, kinds, right in known:
+        value: Any = record
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        wrong = value is not None and (not isinstance(value, kinds) or isinstance(value, bool))
+        if wrong or (keys[-1] == "class_names" and not all(isinstance(name, str) for name in value or ())):
+            raise BadInput(
+                f"the run record {str(place)[:200]} is not usable: {'.'.join(keys)} must be {right}, and not "
+                f"{str(value)[:40]!r}; restore the file that 'fairbench eval' wrote."
+            )
+    data = record.get("dataset") or {}
+    names, count = data.get("class_names"), data.get("num_classes")
+    if names is not None and count is not None and len(names) != count:
+        raise BadInput(
+            f"the run record {str(place)[:200]} names {len(names)} classes for num_classes {count}; restore the "
+            "file that 'fairbench eval' wrote."
+        )
 
 
 def write_run(folder: Path, record: Mapping[str, Any], outcomes: Outcomes) -> Run:

@@ -17,8 +17,10 @@ _NUMBER = re.compile(r"(\d{1,12}(\.\d{0,30})?|\.\d{1,30})(e[+-]?\d{1,3})?", re.A
 _FRACTION = re.compile(r"\d{1,12}(\.\d{0,18})?/\d{1,12}(\.\d{0,18})?", re.ASCII)
 
 
-def parse_number(text: str, *, what: str) -> float:
-    """Read a decimal ("0.03", "1e-3") or a fraction ("8/255") in ASCII digits.
+def parse_number(text: str, *, what: str, example: str = "0.03 or 8/255") -> float:
+    """Read a decimal ("0.03", "1e-3") or a fraction ("8/255") in ASCII digits: at least 0, since it has no sign.
+
+    `example` is what the refusal says would be right.
 
     Raises:
         BadInput: anything else (a sign, nan, inf, hexadecimal, other scripts' digits, division by zero).
@@ -32,7 +34,7 @@ def parse_number(text: str, *, what: str) -> float:
             return float(Fraction(top) / Fraction(bottom))
     except (ValueError, ZeroDivisionError, OverflowError):
         pass
-    raise BadInput(f"{what} must be a decimal or a fraction such as 0.03 or 8/255, but is {text[:40]!r}.")
+    raise BadInput(f"{what} must be a decimal or a fraction of at least 0, such as {example}, but is {text[:40]!r}.")
 
 
 @dataclass(frozen=True)

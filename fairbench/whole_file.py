@@ -58,11 +58,50 @@ def writable_folder(path: Path) -> Path:
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path) as probe:
-            probe.write(b"fairbench")
+        _probe(path)
     except (OSError, ValueError) as error:
-        reason = "it is a file" if path.is_file() else getattr(error, "strerror", None) or str(error)
-        raise BadInput(
-            f"the output folder {str(path)[:200]!r} cannot be used: {reason}. Give --out a folder that can be written."
-        ) from error
+        raise _unusable(path, error) from error
     return path
+
+
+def usable_folder(path: Path) -> Path:
+    """Prove that `path` is a folder in which a file can be written, or can become one; leave nothing behind.
+
+    For everything that may still be refused: where nothing is made, nothing has to be taken away again, not even under
+    the hands of another process. `writable_folder` follows when the work begins.
+
+    Raises:
+        BadInput: it is a file, cannot be created, or is not writable.
+    """
+    path = Path(path)
+    try:
+        existing = path
+        while not _exists(existing):
+            existing = existing.parent
+        _probe(existing)
+    except (OSError, ValueError) as error:
+        raise _unusable(path, error) from error
+    return path
+
+
+def _exists(path: Path) -> bool:
+    """Return whether something is there; unlike Path.exists, raises where the name itself cannot be."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _probe(folder: Path) -> None:
+    with tempfile.TemporaryFile(dir=folder) as probe:
+        probe.write(b"fairbench")
+
+
+def _unusable(path: Path, error: Exception) -> BadInput:
+    reason = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        reason = "it is a file" if path.is_file() else "a file lies in its way"
+    return BadInput(
+        f"the output folder {str(path)[:200]!r} cannot be used: {reason}. Give --out a folder that can be written."
+    )

@@ -8,7 +8,7 @@ from typing import IO
 import pytest
 
 from fairbench.errors import BadInput, WriteFailed
-from fairbench.whole_file import writable_folder, write_whole
+from fairbench.whole_file import usable_folder, writable_folder, write_whole
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary_one(tmp_path: Path) -> None:
@@ -50,3 +50,14 @@ def test_a_folder_that_is_a_file_is_bad_input(tmp_path: Path) -> None:
         writable_folder(tmp_path / "file" / "below")
     assert writable_folder(tmp_path / "new" / "deep").is_dir()
     assert list((tmp_path / "new" / "deep").iterdir()) == []
+
+
+def test_a_folder_is_proven_usable_without_making_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    before = sorted(tmp_path.iterdir())
+    for name in ("file", "file/below", "a" * 300, "nul\0"):
+        with pytest.raises(BadInput, match="cannot be used"):
+            usable_folder(tmp_path / name)
+    assert usable_folder(tmp_path / "new" / "deep") == tmp_path / "new" / "deep"
+    assert usable_folder(tmp_path) == tmp_path
+    assert sorted(tmp_path.iterdir()) == before

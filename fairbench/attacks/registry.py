@@ -44,14 +44,14 @@ def _step_size(text: str, what: str) -> float | EpsShare:
 
 
 def _temperature(text: str, what: str) -> float:
-    value = parse_number(text, what=what)
+    value = parse_number(text, what=what, example="0.5 or 10")
     if not 1e-6 <= value <= 1e6:
         raise BadInput(f"{what} must lie between 1e-6 and 1e6, but is {text[:40]!r}.")
     return value
 
 
 def _kappa(text: str, what: str) -> float:
-    return parse_number(text, what=what)
+    return parse_number(text, what=what, example="50")
 
 
 def _count(text: str, what: str) -> int:

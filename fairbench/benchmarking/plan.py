@@ -117,7 +117,7 @@ def claim_folder(out: Path, suite: Suite) -> None:
     for key in [*wanted, *found]:
         if found.get(key) != wanted.get(key):
             raise BadInput(
-                f"{path} belongs to a benchmark with other settings: {key} is {found.get(key)} there, but "
+                f"{path} belongs to a benchmark with other settings: {key} = {found.get(key)} there, but "
                 f"{wanted.get(key)} here; give another --out, or repeat that command."
             )
 

@@ -7,20 +7,22 @@ from typing import Any
 
 import click
 
+from fairbench.cli.whole_number import WholeNumber
+
 
 @click.command(name="bench")
 @click.option("--suite", required=True, metavar="NAME", help="digits-small, mnist-small or cifar10-small.")
 @click.option("--methods", metavar="A,B", help="Rows of the suite; default: all. The baseline is always among them.")
-@click.option("--seeds", type=click.IntRange(1, 1000), metavar="N", help="Trainings of each row; default: the suite's.")
+@click.option("--seeds", type=WholeNumber(1, 1000), metavar="N", help="Trainings of each row; default: the suite's.")
 @click.option("--out", metavar="DIR", help="Folder of everything; default: runs/bench-<suite>.")
 @click.option(
-    "--jobs", type=click.IntRange(1, 1024), metavar="N",
+    "--jobs", type=WholeNumber(1, 1024), metavar="N",
     help="Processes at a time, with one thread each; default: one per core, or one per device.",
 )  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, metavar="D", help="cpu, cuda (all of them) or cuda:N.")
-@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Of every training; default: the suite's.")
-@click.option("--samples-per-class", type=click.IntRange(1), metavar="N", help="Training images; default: the suite's.")
-@click.option("--test-per-class", type=click.IntRange(1), metavar="N", help="Test images; default: the suite's.")
+@click.option("--epochs", type=WholeNumber(1), metavar="N", help="Of every training; default: the suite's.")
+@click.option("--samples-per-class", type=WholeNumber(1), metavar="N", help="Training images; default: the suite's.")
+@click.option("--test-per-class", type=WholeNumber(1), metavar="N", help="Test images; default: the suite's.")
 @click.option("--data-dir", metavar="DIR", help="Where data sets lie; default: FAIRBENCH_DATA, else ./data.")
 def command(**given: Any) -> None:
     """Train every method of a suite with several seeds, evaluate per class, and write leaderboard.md and .json.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fairbench.cli.checkpoint_options import checkpoint_options, open_checkpoint, refuse_empty
+from fairbench.cli.whole_number import WholeNumber
 
 if TYPE_CHECKING:
     import torch
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 @checkpoint_options
 @click.option("--norm", default="Linf", show_default=True, metavar="Linf|L2|L1")
 @click.option("--eps", metavar="8/255", help="Radius for pixels in [0, 1]. Default: the data set's.")
-@click.option("--samples-per-class", type=click.IntRange(min=1), help="The first N of each class. Default: 200 in all.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images per forward. Default: fixed per model and data.")
+@click.option("--samples-per-class", type=WholeNumber(1), help="The first N of each class. Default: 200 in all.")
+@click.option("--batch-size", type=WholeNumber(1), help="Images per forward. Default: fixed per model and data.")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=WholeNumber(0), default=0, show_default=True)
 @click.option("--accept", multiple=True, metavar="CHECK", help="Override a refusal, as printed in it; repeatable.")
 @click.option("--transfer-from", metavar="CHECKPOINT", help="Another network for the same images, to transfer from.")
 @click.option("--transfer-model", metavar="NAME|FILE.py:factory", help="Its architecture. Default: its sidecar's.")
@@ -35,12 +36,15 @@ def command(checkpoint: Path, **options: Any) -> None:
     """
     import shutil
 
-    from fairbench.evaluation.networks import device_of
+    from fairbench.cli.eval import check_without_torch
     from fairbench.progress import Bars
     from fairbench.reporting.check_table import check_table
     from fairbench.reporting.table_formats import to_text
 
     refuse_empty(options)
+    check_without_torch(checkpoint, attacks="aa", out=None, **options)
+    from fairbench.evaluation.networks import device_of
+
     device = device_of(options.pop("device"))
     with Bars() as bars:
         result, names = _checked(checkpoint, device=device, progress=bars, **options)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fairbench.cli.whole_number import WholeNumber
+
 if TYPE_CHECKING:
     import torch
 
@@ -32,14 +34,14 @@ _OPTIONS = (
     click.option("--dataset", metavar="NAME|npz:PATH|folder:PATH", help="Default: the sidecar's."),
     click.option("--data-dir", metavar="DIR", help="Where data sets lie. Default: FAIRBENCH_DATA, else ./data."),
     click.option(
-        "--resize", type=click.IntRange(min=1), help="Image files: shorter side in pixels. Default: the sidecar's."
+        "--resize", type=WholeNumber(1), help="Image files: shorter side in pixels. Default: the sidecar's."
     ),
     click.option(
-        "--crop", type=click.IntRange(min=1), help="Image files: side of the centre square. Default: the sidecar's."
+        "--crop", type=WholeNumber(1), help="Image files: side of the centre square. Default: the sidecar's."
     ),
     click.option("--interpolation", metavar="NAME", help="Of --resize: nearest, bilinear, bicubic or lanczos."),
     click.option(
-        "--workers", type=click.IntRange(min=1), help="Image files: threads that read them. Default: up to 8."
+        "--workers", type=WholeNumber(1), help="Image files: threads that read them. Default: up to 8."
     ),
     click.option(
         "--trust-program", is_flag=True, help="Load TorchScript and torch.export files, which can run code."
@@ -117,9 +119,15 @@ def open_split(
     """Return a split of what the options say, else the sidecar: data set, preparation of image files, and classes."""
     from fairbench.data.dropped import keep_classes
     from fairbench.data.load import load_dataset
+    from fairbench.data.registry import DATASETS
+    from fairbench.models.other_task import refuse_other_task
 
     name = dataset or _recorded_dataset(checkpoint, sidecar)
     asked = {"resize": resize, "crop": crop, "interpolation": interpolation}
+    spec = DATASETS.get(name)
+    if spec is not None and spec.images is None and not any((workers, *asked.values())):
+        # Before files are asked for that the network could not be shown; image files may be resized.
+        refuse_other_task(checkpoint.name, sidecar, name, spec.num_classes, spec.shape)
     prepared = _recorded_preprocess(name, checkpoint, sidecar)
     prepared.update({key: value for key, value in asked.items() if value is not None})
     whole = load_dataset(

@@ -17,7 +17,7 @@ DEFAULT_ATTACKS = "fgsm,pgd20,cw30"
 DEFAULT_TEMPERATURES = "0.1,0.3,3,10"
 #: Nothing is wrapped where no terminal gives a width (a pipe, a file).
 _UNLIMITED = 10_000
-_OWN = ("checkpoint", "attacks", *RACE_OPTIONS)
+_OWN = ("checkpoint", "attacks", "out", *RACE_OPTIONS)
 
 
 def _options() -> list[click.Parameter]:
@@ -33,15 +33,25 @@ def _options() -> list[click.Parameter]:
     help="Temperature-PGD beside the first pgdN of --attacks, with the same keywords, at these T.",
 )  # fmt: skip
 @click.option("--superclasses", metavar="FILE", help='JSON {"animals": ["cat", ...], ...}; default: by class names.')
+@click.option(
+    "--out",
+    metavar="DIR",
+    help="Of RUN: where diagnosis.json goes instead of its folder; of CHECKPOINT: its run folder.",
+)
 @click.option("--removed", metavar="RUN", help="The removal experiment: a run trained with 'train --drop-classes'.")
 @click.option("--control", metavar="RUN", help="Beside --removed: a run trained without other classes.")
 def command(
-    targets: tuple[Path, ...], superclasses: str | None, removed: str | None, control: str | None, **options: Any
+    targets: tuple[Path, ...],
+    superclasses: str | None,
+    removed: str | None,
+    control: str | None,
+    out: str | None,
+    **options: Any,
 ) -> None:
     """Say which classes are weak and what goes along with it.
 
     A CHECKPOINT is evaluated first, with the options of 'fairbench eval'; RUNs are folders that it wrote, and are read
-    without torch. Prints, and writes as diagnosis.json into each run folder: where each class's wrong samples go and
+    without torch. Prints, and writes as diagnosis.json (see --out): where each class's wrong samples go and
     from where it attracts others', how many stay within its superclass, rank correlations of robustness with natural
     accuracy, margin and the norm of the classifier's weights, how far attacks (and models) rank the classes alike, on
     which classes the strongest attack gains, and the sweep of Temperature-PGD. 'fairbench report' shows the same.
@@ -49,12 +59,14 @@ def command(
     With --removed RUN, only the removal experiment of one RUN is printed: whether samples that went to a class are
     still broken in a network that was trained without it.
 
-    The last line printed for each run is its folder.
+    diagnosis.json goes into each run folder, beside a copy of --superclasses, where a report finds it. With --out DIR,
+    RUN's folder stays as it is: both go into DIR, or of several runs into DIR/<run>. For a CHECKPOINT, --out is the run
+    folder of the evaluation. The last line printed for each run is the folder of its diagnosis.json.
     """
     from fairbench.errors import BadInput
     from fairbench.runs import read_run
 
-    given = {"superclasses": superclasses, "removed": removed, "control": control}
+    given = {"superclasses": superclasses, "removed": removed, "control": control, "out": out}
     for name, value in {**given, **options}.items():
         if value == "" or value == ("",):
             raise click.UsageError(f"--{name.replace('_', '-')} is empty; leave it out for its default.")
@@ -67,13 +79,38 @@ def command(
         _refuse_options()
         runs = [read_run(folder) for folder in targets]
         if removed is not None or control is not None:
+            if out is not None:
+                raise click.UsageError("--removed is printed and written nowhere; leave --out out.")
             _removal(runs, removed, control)
             return
+        places = _places(runs, out)
     elif removed is not None or control is not None:
         raise click.UsageError("--removed and --control compare finished runs; give the full network's run folder.")
     else:
-        runs = [_evaluated(targets[0], options)]
-    _diagnose(runs, superclasses)
+        runs = [_evaluated(targets[0], {**options, "out": out})]
+        places = _places(runs, None)
+    _diagnose(runs, superclasses, places)
+
+
+def _places(runs: list[Run], out: str | None) -> list[Path]:
+    """Return the folder of each run's diagnosis.json, proven to be writable before any work.
+
+    Raises:
+        BadInput: a folder that cannot be written, or two runs of one name for one `out`.
+    """
+    from fairbench.errors import BadInput
+    from fairbench.whole_file import usable_folder
+
+    places = []
+    for run in runs:
+        assert run.folder is not None
+        own = run.folder if out is None else Path(out) if len(runs) == 1 else Path(out) / run.name
+        if own in places:
+            raise BadInput(
+                f"two of the runs are called {run.name[:80]!r}; give each an --out of its own, one command at a time."
+            )
+        places.append(usable_folder(own))
+    return places
 
 
 def _refuse_options() -> None:
@@ -81,13 +118,13 @@ def _refuse_options() -> None:
     from click.core import ParameterSource
 
     context = click.get_current_context()
-    read = ("targets", "superclasses", "removed", "control")
+    read = ("targets", "superclasses", "removed", "control", "out")
     said = ParameterSource.COMMANDLINE
     given = [name for name in context.params if name not in read and context.get_parameter_source(name) == said]
     if given:
         raise click.UsageError(
-            f"--{given[0].replace('_', '-')} belongs to an evaluation, but run folders are only read; "
-            "leave it out, or give the checkpoint."
+            f"--{given[0].replace('_', '-')} belongs to an evaluation, but run folders were given, which are evaluated "
+            "already; leave it out, or give the checkpoint."
         )
 
 
@@ -124,7 +161,7 @@ def _with_temperatures(attacks: str, temperatures: str) -> str:
     keywords = inside.removesuffix(")")
     sweep = []
     for text in temperatures.split(","):
-        parse_number(text.strip(), what="a temperature of --temperatures")
+        parse_number(text.strip(), what="a temperature of --temperatures", example="0.1 or 10")
         own = ",".join(part for part in (keywords, f"T={text.strip()}") if part)
         sweep.append(f"t{head}({own})")
     # Before PGD: of two attacks that are equally strong, a report is about the later one.
@@ -132,7 +169,7 @@ def _with_temperatures(attacks: str, temperatures: str) -> str:
     return ",".join(dict.fromkeys([*names[:place], *sweep, *names[place:]]))
 
 
-def _diagnose(runs: list[Run], superclasses: str | None) -> None:
+def _diagnose(runs: list[Run], superclasses: str | None, places: list[Path]) -> None:
     import shutil
     import sys
 
@@ -153,17 +190,16 @@ def _diagnose(runs: list[Run], superclasses: str | None) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
     views = {id(view.run): view for sample_set in view_runs(runs) for view in sample_set.views}
     given = [None if superclasses is None else read_superclasses(Path(superclasses), run.class_names) for run in runs]
-    for run, groups in zip(runs, given, strict=True):
-        assert run.folder is not None
+    for run, groups, place in zip(runs, given, places, strict=True):
         if superclasses is not None:
             # Kept beside the table: a report of this run finds it there.
-            write_whole(run.folder / SUPERCLASS_FILE, Path(superclasses).read_bytes())
+            write_whole(place / SUPERCLASS_FILE, Path(superclasses).read_bytes())
         found, view = diagnose(run, superclasses=groups), views[id(run)]
-        write_whole(run.folder / DIAGNOSIS_FILE, diagnosis_json(found))
+        write_whole(place / DIAGNOSIS_FILE, diagnosis_json(found))
         for table in diagnosis_tables(found, view.class_names, view.stem, view.label):
             click.echo(to_text(table, width))
         click.echo("\n".join(plain(sentence) for sentence in why(found, view.class_names)))
-        click.echo(str(run.folder))
+        click.echo(str(place))
     if len(runs) > 1:
         labels = [views[id(run)].label for run in runs]
         click.echo()

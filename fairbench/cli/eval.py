@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fairbench.cli.checkpoint_options import checkpoint_options, open_checkpoint, refuse_empty
+from fairbench.cli.whole_number import WholeNumber
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,13 +36,13 @@ RACE_OPTIONS = ("find_worst", "worst_below", "confidence")
 @click.option("--attacks", default=DEFAULT_ATTACKS, show_default=True, help="Names, see 'fairbench list attacks'.")
 @click.option("--norm", metavar="Linf|L2|L1", help="Default: Linf; of an rb: model its own.")
 @click.option("--eps", metavar="8/255", help="Radius for pixels in [0, 1]. Default: a preset's, else the data set's.")
-@click.option("--samples-per-class", type=click.IntRange(min=1), help="The first N of each class. Default: all.")
+@click.option("--samples-per-class", type=WholeNumber(1), help="The first N of each class. Default: all.")
 @click.option("--engine", default="native", show_default=True, metavar="native|reference", help="Of AutoAttack.")
 @click.option("--precision", default="float32", show_default=True, metavar="float32|bf16|float64")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images per block. Default: fixed per model and data.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: all cores; 1 under torchrun.")
+@click.option("--batch-size", type=WholeNumber(1), help="Images per block. Default: fixed per model and data.")
+@click.option("--threads", type=WholeNumber(1), help="CPU threads. Default: all cores; 1 under torchrun.")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option("--seed", type=WholeNumber(0), default=0, show_default=True)
 @click.option("--accept", multiple=True, metavar="CHECK", help="Override a refusal, as printed in it; repeatable.")
 @click.option(
     "--allow-random", is_flag=True,
@@ -72,14 +73,17 @@ def command(checkpoint: Path, **options: Any) -> None:
     from fairbench.cli.eval_race import exit_code, print_finding, question
 
     refuse_empty(options)
-    asked = question(*(options.pop(name) for name in RACE_OPTIONS))
-    if asked is not None and options["attacks"] == DEFAULT_ATTACKS:
+    wanted = question(*(options.pop(name) for name in RACE_OPTIONS))
+    if wanted is not None and options["attacks"] == DEFAULT_ATTACKS:
         options["attacks"] = "aa"
     check_without_torch(checkpoint, **options)
 
     from fairbench import distributed
     from fairbench.cli.processes import joined
+    from fairbench.evaluation.find_worst import Question
     from fairbench.progress import Bars, Silent
+
+    asked = None if wanted is None else Question(*wanted)
 
     code = 0
     with joined(options.pop("device")) as device:
@@ -106,6 +110,9 @@ def check_without_torch(
     eps: str | None,
     out: str | None,
     trust_program: bool,
+    dataset: str | None,
+    model: str | None,
+    device: str,
     **_: object,
 ) -> None:
     """Refuse in a moment what can be refused without torch, which takes seconds to load.
@@ -114,19 +121,23 @@ def check_without_torch(
     """
     from fairbench.attacks import parse_attacks, preset_eps, split_attacks
     from fairbench.cli.eval_zoo import is_zoo_name
+    from fairbench.cli.known_names import refuse_unknown_dataset, refuse_unknown_device, refuse_unknown_model
     from fairbench.models.file_kind import usable_kind
     from fairbench.threat import Threat
-    from fairbench.whole_file import writable_folder
+    from fairbench.whole_file import usable_folder
 
     if not is_zoo_name(checkpoint.as_posix()):
         usable_kind(checkpoint, trust_program=trust_program)
+    refuse_unknown_dataset(dataset)
+    refuse_unknown_model(model)
+    refuse_unknown_device(device)
     configs = parse_attacks(split_attacks(attacks))
     given = eps if eps is not None else preset_eps(configs)
     threat = Threat.parse(norm or "Linf", given if given is not None else 0.0)
     for config in configs:
         config.check(threat)
     if out is not None:
-        writable_folder(Path(out))
+        usable_folder(Path(out))
 
 
 def evaluate_checkpoint(checkpoint: Path, *, progress: Any, **options: Any) -> Run:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from fairbench.evaluation.find_worst import Finding, Question
+    from fairbench.evaluation.find_worst import Finding
 
 
-def question(find_worst: bool, worst_below: str | None, confidence: str | None) -> Question | None:
-    """Return what was asked, None where a full run is wanted.
+def question(find_worst: bool, worst_below: str | None, confidence: str | None) -> tuple[float, float | None] | None:
+    """Return what was asked as (confidence, accuracy to be below), None where a full run is wanted; without torch.
 
     Raises:
         BadInput: both questions at once, a number that is none, or a confidence without a question.
@@ -24,20 +24,18 @@ def question(find_worst: bool, worst_below: str | None, confidence: str | None) 
         return None
     if find_worst and worst_below is not None:
         raise BadInput("--find-worst and --worst-below are two questions; ask one: the first also gives the accuracy.")
-    sure = 0.95 if confidence is None else _fraction("--confidence", confidence)
-    below = None if worst_below is None else _fraction("--worst-below", worst_below)
-    from fairbench.evaluation.find_worst import Question  # brings torch, which takes seconds
-
-    return Question(sure, below)
+    sure = 0.95 if confidence is None else _fraction("--confidence", confidence, "0.95")
+    below = None if worst_below is None else _fraction("--worst-below", worst_below, "0.25")
+    return sure, below
 
 
-def _fraction(option: str, text: str) -> float:
+def _fraction(option: str, text: str, example: str) -> float:
     from fairbench.errors import BadInput
     from fairbench.threat import parse_number
 
-    value = parse_number(text, what=option)
+    value = parse_number(text, what=option, example=example)
     if not 0 < value < 1:
-        raise BadInput(f"{option} must be a fraction between 0 and 1, such as 0.25, but is {text[:40]!r}.")
+        raise BadInput(f"{option} must lie between 0 and 1, such as {example}, but is {text[:40]!r}.")
     return value
 
 

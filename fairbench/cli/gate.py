@@ -39,9 +39,9 @@ def command(
         raise click.UsageError("--same counts flips: give --max-flips, or leave out --same to use --max-drop.")
     if not same and max_flips is not None:
         raise click.UsageError("--max-flips belongs to --same; without --same give --max-drop and --max-worst-drop.")
-    drop = 1.0 if max_drop is None else parse_number(max_drop, what="--max-drop")
-    worst = 3.0 if max_worst_drop is None else parse_number(max_worst_drop, what="--max-worst-drop")
-    flips = 0.005 if max_flips is None else parse_number(max_flips, what="--max-flips")
+    drop = 1.0 if max_drop is None else parse_number(max_drop, what="--max-drop", example="1.0")
+    worst = 3.0 if max_worst_drop is None else parse_number(max_worst_drop, what="--max-worst-drop", example="3.0")
+    flips = 0.005 if max_flips is None else parse_number(max_flips, what="--max-flips", example="0.005")
     new, old = read_run(run), read_run(baseline)
     result = same_verdicts(new, old, max_flips=flips) if same else regression(
         new, old, max_drop=drop, max_worst_drop=worst

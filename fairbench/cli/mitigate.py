@@ -9,6 +9,7 @@ import click
 
 from fairbench.cli.eval import RACE_OPTIONS
 from fairbench.cli.eval import command as evaluation
+from fairbench.cli.whole_number import WholeNumber
 
 if TYPE_CHECKING:
     from fairbench.evaluation.adjust import Adjustment
@@ -24,7 +25,7 @@ _FEW = 50
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("--attacks", default=DEFAULT_ATTACKS, show_default=True, help="On test images, before and after.")
 @click.option("--fit-attack", default="pgd10", show_default=True, help="On validation images, in every round.")
-@click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True, help="How often offsets move.")
+@click.option("--rounds", type=WholeNumber(1), default=10, show_default=True, help="How often offsets move.")
 @click.option("--rate", default="0.5", show_default=True, metavar="X", help="How far they move in a round.")
 @click.option("--objective", default="sum", show_default=True, metavar="sum|worst-class", help="What picks the round.")
 @click.option("--max-price", metavar="POINTS", help="Largest fall of the validation average. Default: no limit.")
@@ -42,7 +43,7 @@ def command(checkpoint: Path, **options: Any) -> None:
     from fairbench.evaluation.networks import device_of
     from fairbench.progress import Bars
     from fairbench.threat import parse_number
-    from fairbench.whole_file import writable_folder
+    from fairbench.whole_file import usable_folder
 
     for name, value in options.items():
         if value == "" or value == ("",):
@@ -52,11 +53,11 @@ def command(checkpoint: Path, **options: Any) -> None:
     fit = {
         "attack": options.pop("fit_attack"),
         "rounds": options.pop("rounds"),
-        "rate": parse_number(options.pop("rate"), what="--rate"),
+        "rate": parse_number(options.pop("rate"), what="--rate", example="0.5"),
         "objective": options.pop("objective"),
-        "max_price": None if price is None else parse_number(price, what="--max-price"),
+        "max_price": None if price is None else parse_number(price, what="--max-price", example="2"),
     }
-    out = writable_folder(Path(options.pop("out") or Path("runs") / f"{checkpoint.stem}-adjusted"))
+    out = usable_folder(Path(options.pop("out") or Path("runs") / f"{checkpoint.stem}-adjusted"))
     device = device_of(options.pop("device"))
     shared = {**options, "device": device}
     with Bars() as bars:
@@ -92,10 +93,10 @@ def _fitted(
     validation = open_split(checkpoint, sidecar, "validation", validation_seed=seed or 0, **image_options)
     name = validation.name
     if seed is None or sidecar.get("dataset") != name:
-        progress.say("the checkpoint does not say what it was trained on: it may have seen the validation images")
+        progress.say("warning: the checkpoint does not say what it was trained on: it may have seen validation images")
     fewest = int(np.bincount(validation.y, minlength=validation.num_classes).min())
     if fewest < _FEW:
-        progress.say(f"only {fewest} validation images in a class: offsets fitted on so few may not carry over")
+        progress.say(f"warning: only {fewest} validation images in a class: their offsets may not carry over")
     loaded = load_checkpoint(
         checkpoint, model=options["model"], normalize=options["normalize"], dataset=validation,
         trust_program=options["trust_program"], device=device,

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from fairbench.cli.side_by_side import Command, Step, run_side_by_side
+from fairbench.cli.whole_number import WholeNumber
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def steps(folder: Path, seed: int) -> tuple[list[Step], list[list[Path]]]:
 
 @click.command(name="quickstart")
 @click.option("--out", default="quickstart", show_default=True, help="Folder for checkpoints, runs and the report.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of training and attacks.")
+@click.option("--seed", default=0, show_default=True, type=WholeNumber(0), help="Seed of training and attacks.")
 def command(out: str, seed: int) -> None:
     """Train a teacher and five students on real 8x8 digits, attack them class by class, and write one HTML report.
 

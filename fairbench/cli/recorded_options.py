@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fairbench.cli.whole_number import WholeNumber
+
 if TYPE_CHECKING:
     import torch
 
@@ -27,9 +29,9 @@ _OPTIONS = (
     ),
     click.option("--dataset", metavar="NAME|npz:PATH|folder:PATH", help="Where the samples are. Default: the run's."),
     click.option("--data-dir", metavar="DIR", help="Where data sets lie. Default: FAIRBENCH_DATA, else ./data."),
-    click.option("--resize", type=click.IntRange(min=1), help="Image folders: as in the run."),
-    click.option("--crop", type=click.IntRange(min=1), help="Image folders: as in the run."),
-    click.option("--threads", type=click.IntRange(min=1), help="CPU threads. Default: the run's."),
+    click.option("--resize", type=WholeNumber(1), help="Image folders: as in the run."),
+    click.option("--crop", type=WholeNumber(1), help="Image folders: as in the run."),
+    click.option("--threads", type=WholeNumber(1), help="CPU threads. Default: the run's."),
     click.option("--device", metavar="cpu|cuda|cuda:N", help="Default: the run's."),
     click.option("--trust-program", is_flag=True, help="Load TorchScript and torch.export files, which can run code."),
 )  # fmt: skip

@@ -30,13 +30,13 @@ def command(run: Path, threads: int | None, device: str | None, out: str | None,
     from fairbench.evaluation.reproduce import reproduce
     from fairbench.progress import Bars, Silent
     from fairbench.runs import read_run
-    from fairbench.whole_file import writable_folder
+    from fairbench.whole_file import usable_folder
 
     refuse_empty({**where, "out": out})
     before = read_run(run)
     with joined(device if device is not None else recorded_device(before)) as place:
         if out is not None:
-            writable_folder(Path(out))
+            usable_folder(Path(out))
         loaded, samples = recorded_task(before, device=place, **where)
         work: dict[str, Any] = {"device": place, "threads": threads, "out": out}
         if distributed.is_main():

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from fairbench.cli.whole_number import WholeNumber
+
 if TYPE_CHECKING:
     from fairbench.training.request import Request
 
@@ -35,9 +37,14 @@ def _teachers(values: tuple[str, ...]) -> dict[str, str]:
         if not equals or not role.isidentifier():
             role, path = "", text
         if not path:
-            raise click.UsageError(f"--teacher takes [ROLE=]CHECKPOINT, but is {text[:60]!r}.")
+            raise click.UsageError(
+                f"--teacher takes CHECKPOINT, or ROLE=CHECKPOINT where a method has several, but is {text[:60]!r}."
+            )
         if role in teachers:
-            raise click.UsageError(f"--teacher is given twice for the {role or 'only'} role; name the roles.")
+            raise click.UsageError(
+                f"--teacher is given twice {f'as {role[:40]}' if role else 'without a role'}: a method with one "
+                "teacher takes --teacher CHECKPOINT once, mtard takes --teacher robust=CKPT --teacher natural=CKPT."
+            )
         teachers[role] = path
     return teachers
 
@@ -53,7 +60,7 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
         raise click.UsageError(f"--average takes epoch:DECAY, step:DECAY or epoch:uniform, but is {text[:60]!r}.")
     if decay == "uniform":
         return unit, decay
-    value = parse_number(decay, what="the decay of --average")
+    value = parse_number(decay, what="the decay of --average", example="0.999")
     if not value < 1:
         raise click.UsageError(f"the decay of --average must lie in [0, 1), but is {decay[:60]}.")
     return unit, value
@@ -64,11 +71,11 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
 @click.option("--method", required=True, metavar="M", help="A name of 'fairbench list methods'.")
 @click.option("--model", metavar="NAME", help="Architecture; default: the data set's.")
 @click.option("--normalize", metavar="HOW", help="none, a known name or MEAN/STD, inside the network; default none.")
-@click.option("--teacher", "teachers", multiple=True, metavar="[ROLE=]CKPT", help="A teacher's checkpoint; repeatable.")
+@click.option("--teacher", "teachers", multiple=True, metavar="[ROLE=]CKPT", help="A teacher; mtard: one per ROLE.")
 @click.option("-p", "hyper", multiple=True, metavar="NAME=VALUE", help="A hyper-parameter of the method; repeatable.")
 @click.option("--recipe", default="default", show_default=True, metavar="NAME", help="default, common or paper.")
-@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Passes over the training images.")
-@click.option("--batch-size", type=click.IntRange(2), metavar="N", help="Images per step, over all processes.")
+@click.option("--epochs", type=WholeNumber(1), metavar="N", help="Passes over the training images.")
+@click.option("--batch-size", type=WholeNumber(2), metavar="N", help="Images per step, over all processes.")
 @click.option("--lr", metavar="X", help="Initial learning rate.")
 @click.option("--augment", metavar="NAME", help="none, crop, flip, crop-flip or crop-flip-reflect.")
 @click.option("--reweight", metavar="RULE", help="A class rule that weighs losses.")
@@ -80,18 +87,18 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
 @click.option(
     "--select", metavar="RULE", help="last, best-average, best-worst-class or best-sum, on validation images."
 )
-@click.option("--samples-per-class", type=click.IntRange(1), metavar="N", help="Train on the first N of each class.")
+@click.option("--samples-per-class", type=WholeNumber(1), metavar="N", help="Train on the first N of each class.")
 @click.option("--drop-classes", metavar="NAME,...", help="Classes that are left out: the removal experiment.")
 @click.option("--eps", metavar="R", help="Linf radius, such as 8/255; default: the data set's.")
 @click.option("--precision", type=click.Choice(["float32", "bf16"]), help="Of the network while training.")
 @click.option("--compile", "compiled", is_flag=True, help="Use torch.compile while training.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**31 - 1), help="Of everything random.")
+@click.option("--seed", default=0, show_default=True, type=WholeNumber(0, 2**31 - 1), help="Of everything random.")
 @click.option("--device", default="cpu", show_default=True, metavar="D", help="cpu, cuda or cuda:N.")
 @click.option("--data-dir", metavar="DIR", help="Where data sets lie; default: FAIRBENCH_DATA.")
-@click.option("--resize", type=click.IntRange(min=1), metavar="N", help="Image files: shorter side in pixels.")
-@click.option("--crop", type=click.IntRange(min=1), metavar="N", help="Image files: side of the centre square.")
+@click.option("--resize", type=WholeNumber(1), metavar="N", help="Image files: shorter side in pixels.")
+@click.option("--crop", type=WholeNumber(1), metavar="N", help="Image files: side of the centre square.")
 @click.option("--interpolation", metavar="NAME", help="Of --resize: nearest, bilinear, bicubic or lanczos.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Image files: threads that read them.")
+@click.option("--workers", type=WholeNumber(1), metavar="N", help="Image files: threads that read them.")
 @click.option("--out", metavar="DIR", help="Folder of the checkpoint; default: runs/<name>-<hash of the settings>.")
 @click.option("--name", metavar="NAME", help="Name of the files; default: <data set>-<method>.")
 def command(**given: Any) -> None:
@@ -103,10 +110,10 @@ def command(**given: Any) -> None:
     for option, value in given.items():
         if value == "":
             raise click.UsageError(f"--{option.replace('_', '-')} must not be empty.")
-    from fairbench.whole_file import writable_folder
+    from fairbench.whole_file import usable_folder
 
     changes, teachers = _check_without_torch(given)
-    out = writable_folder(Path(given["out"])) if given["out"] is not None else None
+    out = usable_folder(Path(given["out"])) if given["out"] is not None else None
 
     from fairbench import distributed
     from fairbench.progress import Bars, Silent
@@ -126,19 +133,39 @@ def command(**given: Any) -> None:
 
 def _check_without_torch(given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the changes to the recipe and the teachers; refuse what can be refused before torch is loaded."""
+    from fairbench.cli.known_names import (
+        refuse_unknown,
+        refuse_unknown_dataset,
+        refuse_unknown_device,
+        refuse_unknown_model,
+    )
+    from fairbench.cli.not_hyper import refuse_recipe_values
+    from fairbench.errors import unknown
     from fairbench.models.file_kind import usable_kind
     from fairbench.threat import Threat, parse_number
+    from fairbench.training.recipe import SELECT_RULES
 
-    def number(option: str) -> float | None:
-        return None if given[option] is None else parse_number(given[option], what=f"--{option}")
+    def number(option: str, example: str) -> float | None:
+        return None if given[option] is None else parse_number(given[option], what=f"--{option}", example=example)
 
+    refuse_unknown("method", given["method"])
+    refuse_unknown_dataset(given["dataset"])
+    refuse_unknown_model(given["model"])
+    for slot in _SLOTS:
+        refuse_unknown("class rule", given[slot])
+    refuse_unknown("recipe", given["recipe"])
+    refuse_unknown("augmentation", given["augment"])
+    if given["select"] is not None and given["select"] not in SELECT_RULES:
+        raise unknown("selection rule", given["select"], SELECT_RULES)
+    refuse_unknown_device(given["device"])
+    refuse_recipe_values(_pairs("-p", given["hyper"]))
     changes = {
         "epochs": given["epochs"],
         "batch_size": given["batch_size"],
-        "lr": number("lr"),
+        "lr": number("lr", "0.1"),
         "augment": given["augment"],
         "average": _average(given["average"]),
-        "awp": number("awp"),
+        "awp": number("awp", "0.005"),
         "select": given["select"],
         "precision": given["precision"],
         "compile": given["compiled"] or None,

@@ -22,9 +22,11 @@ def command(run: Path, threads: int | None, device: str | None, **where: Any) ->
     table is the one that the examples give; 2 when it is not, or when something was changed or is missing.
 
     Also counted is how many adversarial examples stay adversarial when their pixels are rounded to 8 bits (n/255), as
-    in an image file, and how many are then still within the radius, which rounding can leave by up to 0.5/255.
+    in an image file, and how many are then still within the radius. Leaving it is no fault of the run: at a radius that
+    is no whole number of 1/255, and in L2 and L1, rounding alone can do it.
     """
     from fairbench.errors import BadInput
+    from fairbench.evaluation.examples import kept_examples
     from fairbench.evaluation.networks import device_of
     from fairbench.evaluation.verify import verify
     from fairbench.progress import Bars
@@ -35,6 +37,7 @@ def command(run: Path, threads: int | None, device: str | None, **where: Any) ->
 
     refuse_empty(where)
     finished = read_run(run)
+    kept_examples(run, finished.record)  # before anybody is asked for a checkpoint
     place = device_of(device if device is not None else recorded_device(finished))
     loaded, samples = recorded_task(finished, device=place, **where)
     with Bars() as bars:
@@ -45,7 +48,7 @@ def command(run: Path, threads: int | None, device: str | None, **where: Any) ->
             found.differences, finished.class_names, before="in the table", after="from the examples"
         )
         click.echo(to_text(differing, 140), nl=False)
-    click.echo(eight_bit_sentence(found.eight_bit, top_level(found.rebuilt.attacks)))
+    click.echo(eight_bit_sentence(found.eight_bit, top_level(found.rebuilt.attacks), found.threat))
     if found.differences:
         first = found.differences[0]
         raise BadInput(

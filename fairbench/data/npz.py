@@ -44,7 +44,7 @@ def read_npz(path: Path, part: Part, *, name: str) -> ArrayDataset:
         files, everything = (trains if part == "train" else tests), trains + tests
         if not files:
             wanted = "train.npz or train-0.npz, train-1.npz, ..." if part == "train" else "test.npz"
-            raise BadInput(f"the folder of {name[:200]} holds no {wanted}.")
+            raise BadInput(f"the folder of {name[:200]} holds no {wanted}; put it there, or give another folder.")
     opened = {file: _Arrays(file) for file in everything}
     names = _class_names(name, [opened[file] for file in everything])
     images = [opened[file].images() for file in files]

@@ -138,12 +138,17 @@ def _run_unit(
     left = [block for block in mine if not store.holds(unit.name, block)]
     if not left:
         return True
-    total = sum(len(block.index) for block in mine)
-    bar = progress.start(unit.name, total, total - sum(len(block.index) for block in left))
+    sizes = {block.number: _attacked(unit, block, store) for block in mine}
+    total, to_do = sum(sizes.values()), sum(sizes[block.number] for block in left)
+    if total == 0:
+        progress.say(f"{unit.name}: no sample left")
+    bar = progress.start(unit.name, total, total - to_do) if total else None
     for block, pixels in zip(left, dataset.stream([block.positions for block in left]), strict=True):
         y, index = (torch.from_numpy(values).to(device) for values in (block.y, block.index))
         before = store.load(unit.before, block) if unit.before is not None else None
-        memory = Watched(store.memory(unit.name, block), progress, bar, len(block.index))
+        memory = store.memory(unit.name, block)
+        if bar is not None:
+            memory = Watched(memory, progress, bar, sizes[block.number])
         try:
             x = to_unit(pixels, device)
             check_pixels(x, dataset.name)
@@ -151,12 +156,23 @@ def _run_unit(
         except (RuntimeError, MemoryError) as error:
             if not _is_out_of_memory(error):
                 raise
-            progress.finish(bar)
+            if bar is not None:
+                progress.finish(bar)
             return False
         store.save(unit.name, block, rows)
-        progress.advance(bar, len(block.index))
-    progress.finish(bar)
+        if bar is not None:
+            progress.advance(bar, sizes[block.number])
+    if bar is not None:
+        progress.finish(bar)
     return True
+
+
+def _attacked(unit: Unit, block: Block, store: Store) -> int:
+    """Return how many samples of a block the unit works on: of a cascade's part, those that survived the one before."""
+    if unit.before is None:
+        return len(block.index)
+    frame = store.load(unit.before, block).frame
+    return int((frame["prediction"] == frame["label"]).sum())
 
 
 def _gather(unit: str, mine: Sequence[Block], store: Store) -> Outcomes:

@@ -35,7 +35,7 @@ from fairbench.metrics.summary import metrics_bytes
 from fairbench.outcomes import Outcomes
 from fairbench.progress import Progress, Silent
 from fairbench.runs import PROTOCOL_VERSION, SCHEMA_VERSION, Run, write_json, write_run
-from fairbench.whole_file import writable_folder, write_whole
+from fairbench.whole_file import usable_folder, write_whole
 
 DEFAULT_ATTACKS = ("fgsm", "pgd20", "cw30", "aa")
 
@@ -129,7 +129,7 @@ def run_plan(
         raise BadInput("adversarial examples are kept in the run folder, but none was given; give one with out=.")
     begun = time.monotonic()
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    folder = writable_folder(Path(out)) if out is not None else None
+    folder = usable_folder(Path(out)) if out is not None else None
     if folder is not None:
         done = finished_run(folder, plan.settings())
         if done is not None:

@@ -101,6 +101,21 @@ class ExampleWriter:
         return {"files": len(paths), "bytes": size, "sha256": sha256_file(self.folder / LEDGER)}
 
 
+def kept_examples(folder: Path, record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what run.json says of the run's examples.
+
+    Raises:
+        BadInput: the run kept none.
+    """
+    entry = record.get("examples")
+    if not isinstance(entry, Mapping):
+        raise BadInput(
+            f"the run {str(folder)[:150]!r} kept no adversarial examples; evaluate again with "
+            "'fairbench eval --save-adversarial'."
+        )
+    return entry
+
+
 class ExampleReader:
     """The examples of a finished run; every file is hashed before it is read.
 
@@ -114,12 +129,7 @@ class ExampleReader:
     def __init__(self, folder: Path, record: Mapping[str, Any], *, blocks: int, block_size: int) -> None:
         self.folder = Path(folder)
         self._block_size = block_size
-        entry = record.get("examples")
-        if not isinstance(entry, Mapping):
-            raise BadInput(
-                f"the run {str(folder)[:150]!r} kept no adversarial examples; evaluate again with "
-                "'fairbench eval --save-adversarial'."
-            )
+        entry = kept_examples(folder, record)
         self._refuse_other(LEDGER, entry.get("sha256"), of="run.json")
         ledger = read_json(self.folder / LEDGER, what="the list of examples")
         if ledger.get("schema") != SCHEMA_VERSION:

@@ -35,7 +35,7 @@ from fairbench.metrics.binomial import clopper_pearson, sidak
 from fairbench.metrics.race import Race, Threshold
 from fairbench.progress import Progress
 from fairbench.runs import read_json, to_json
-from fairbench.whole_file import writable_folder, write_whole
+from fairbench.whole_file import usable_folder, write_whole
 
 SCHEMA_VERSION = 1
 
@@ -78,7 +78,7 @@ def find_worst(
     begun = time.monotonic()
     cascade = _cascade(plan)
     asked: dict[str, Any] = {**plan.settings(), "confidence": question.confidence, "below": question.below}
-    folder = writable_folder(Path(out)) if out is not None else None
+    folder = usable_folder(Path(out)) if out is not None else None
     if folder is not None:
         done = _finished(folder, asked)
         if done is not None:

@@ -193,7 +193,7 @@ def recorded_plan(record: Mapping[str, Any], dataset: Dataset, *, device: torch.
     for key, value in plan.settings().items():
         if key not in free and before.get(key) != value:
             raise BadInput(
-                f"this fairbench cannot repeat the run: its {key} is {str(before.get(key))[:100]!r}, here it would be "
-                f"{str(value)[:100]!r}; install the version that wrote the run (run.json: versions)."
+                f"this fairbench cannot repeat the run: {key} = {str(before.get(key))[:100]!r} there, but "
+                f"{str(value)[:100]!r} here; install the version that wrote the run (run.json: versions)."
             )
     return plan

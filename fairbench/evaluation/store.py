@@ -166,9 +166,13 @@ def refuse_other_settings(recorded: object, asked: Mapping[str, Any], folder: Pa
         if recorded.get(key) != asked.get(key):
             theirs, mine = _difference(recorded.get(key), asked.get(key))
             raise BadInput(
-                f"the folder {str(folder)[:150]!r} holds another run: its {key} is {theirs}, but here it is {mine}; "
+                f"the folder {str(folder)[:150]!r} holds another run: {key} = {theirs} there, but {mine} here; "
                 "choose another --out, or repeat the command that began it."
             )
+
+
+def _told(value: object) -> str:
+    return "nothing" if value is None else str(value)
 
 
 def _difference(theirs: Any, mine: Any) -> tuple[str, str]:
@@ -179,4 +183,4 @@ def _difference(theirs: Any, mine: Any) -> tuple[str, str]:
             theirs, mine = ", ".join(theirs), ", ".join(mine)
         else:
             theirs, mine = ({key: side.get(key) for key in keys} for side in (theirs, mine))
-    return tuple(text if len(text) <= 120 else text[:117] + "..." for text in (str(theirs), str(mine)))  # type: ignore[return-value]
+    return tuple(text if len(text) <= 120 else text[:117] + "..." for text in (_told(theirs), _told(mine)))  # type: ignore[return-value]

@@ -43,11 +43,13 @@ class Verification:
         rebuilt: the table that the examples give.
         differences: rows in which the run's table ("before") is another one ("after" is the rebuilt one).
         eight_bit: by attack and part; a cascade's own entry is the sum of its parts.
+        threat: the run's norm and radius.
     """
 
     rebuilt: Outcomes
     differences: tuple[Difference, ...]
     eight_bit: dict[str, EightBit]
+    threat: Threat
 
 
 def verify(
@@ -108,7 +110,7 @@ def verify(
     for unit, attack in cascades.items():
         if attack is not None:
             counts[attack] = counts.get(attack, EightBit()) + counts[unit]
-    return Verification(rebuilt, differences(run.outcomes, rebuilt), counts)
+    return Verification(rebuilt, differences(run.outcomes, rebuilt), counts, rebuild.threat)
 
 
 @dataclass(frozen=True)

@@ -235,11 +235,16 @@ class Method(nn.Module):
         """
         if set(teachers) == set(cls.roles):
             return
-        has = f"a teacher as {' and as '.join(cls.roles)}" if cls.roles else "no teacher"
-        got = ", ".join(teachers) or "none"
+        got = " and ".join(f"one as {role[:40]}" if role else "one without a role" for role in teachers) or "none"
+        if not cls.roles:
+            raise BadInput(f"method {cls.name!r} takes no teacher, but was given {got}; leave --teacher out.")
+        if len(cls.roles) == 1:
+            raise BadInput(f"method {cls.name!r} takes one teacher, but was given {got}; give --teacher CHECKPOINT.")
         example = " ".join(f"--teacher {role}=CHECKPOINT" for role in cls.roles)
-        hint = f"give {example}." if cls.roles else "leave --teacher out."
-        raise BadInput(f"method {cls.name!r} takes {has}, but was given {got}; {hint}")
+        raise BadInput(
+            f"method {cls.name!r} takes {len(cls.roles)} teachers, one as {' and one as '.join(cls.roles)}, but was "
+            f"given {got}; give {example}."
+        )
 
     def _adopt(self, teachers: Mapping[str, Teacher | nn.Module]) -> dict[str, Teacher]:
         self.check_roles(teachers)

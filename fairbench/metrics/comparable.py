@@ -101,7 +101,8 @@ def _samples(dataset: Mapping[str, Any]) -> _Told:
 
 
 def _eps(threat: Mapping[str, Any]) -> _Told:
-    return _Told(threat.get("eps"), str(threat.get("eps_text", threat.get("eps"))))
+    eps = threat.get("eps")
+    return _Told(eps, "none" if eps is None else str(threat.get("eps_text", eps)))
 
 
 def _short(value: object, limit: int = 80) -> str:

@@ -27,6 +27,7 @@ from fairbench.models.fit import (
     suggestion,
 )
 from fairbench.models.normalize import normalized
+from fairbench.models.other_task import refuse_other_task
 from fairbench.models.program import load_program
 from fairbench.models.registry import Shape, build_network, is_model_name
 from fairbench.models.weights import read_weights
@@ -94,6 +95,9 @@ def load_checkpoint(
     kind = usable_kind(path, trust_program=trust_program)
     known = sidecar or {}
     num_classes, shape = _task(dataset, num_classes, shape)
+    if dataset is not None:
+        name = dataset if isinstance(dataset, str) else dataset.name
+        refuse_other_task(path.name, sidecar, name, num_classes, shape)
     if shape is None and known.get("shape"):
         shape = (known["shape"][0], known["shape"][1], known["shape"][2])
     if kind == "torchscript" or kind == "export":

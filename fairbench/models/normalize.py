@@ -58,7 +58,7 @@ def parse_normalize(text: str, channels: int) -> Normalization | None:
                 f"but is {text[:80]!r}."
             )
         mean, std = (
-            tuple(parse_number(number, what=f"a {what} of --normalize") for number in half.split(","))
+            tuple(parse_number(number, what=f"a {what} of --normalize", example="0.5") for number in half.split(","))
             for half, what in zip(halves, ("mean", "std"), strict=True)
         )
         if any(value > 1 for value in mean) or any(not 0 < value <= 10 for value in std):

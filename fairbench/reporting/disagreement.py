@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from fairbench.outcomes import Outcomes
 from fairbench.reporting.attack_names import in_order
 from fairbench.reporting.table import Cell, Column, Table
 from fairbench.runs import Run
+from fairbench.threat import Threat
 
 
 def difference_table(found: Sequence[Difference], class_names: Sequence[str], *, before: str, after: str) -> Table:
@@ -46,16 +48,38 @@ def eight_bit_table(rebuilt: Outcomes, found: Sequence[Difference], counts: Mapp
     return Table("verify", "Verification", columns, tuple(rows))
 
 
-def eight_bit_sentence(counts: Mapping[str, EightBit], attacks: Sequence[str]) -> str:
-    """Say what rounding to 8 bits leaves of the examples of `attacks`, a cascade's parts counted once."""
+def eight_bit_sentence(counts: Mapping[str, EightBit], attacks: Sequence[str], threat: Threat) -> str:
+    """Say what rounding to 8 bits leaves of the examples of `attacks`, a cascade's parts counted once.
+
+    Examples that leave the radius do so by the rounding alone: those of the run were proven to be within it.
+    """
     chosen = [counts[attack] for attack in attacks if attack in counts]
     total, still, inside, both = (
         sum(getattr(one, name) for one in chosen) for name in ("adversarial", "still", "inside", "both")
     )
+    rounded = f"Rounded to 8 bits (pixels n/255), {still} of {total} adversarial examples stay adversarial"
+    if inside == total:
+        return f"{rounded}, and all {total} stay within the radius."
     return (
-        f"Rounded to 8 bits (pixels n/255), {still} of {total} adversarial examples stay adversarial and {inside} stay "
-        f"within the radius; {both} do both."
+        f"{rounded}. {total - inside} leave the radius by this rounding alone, which is no fault of the run, whose "
+        f"examples are all within it: {_why_rounding_leaves(threat)}. {both} of {total} stay both adversarial and "
+        "within the radius."
     )
+
+
+def _why_rounding_leaves(threat: Threat) -> str:
+    """Return why pixels rounded to n/255 leave the radius, and by how much.
+
+    In Linf a change of at most r/255 of a pixel n/255 becomes one of at most round(r)/255, halves rounded either way.
+    """
+    steps = threat.eps * 255
+    beyond = math.floor(steps + 0.5 + 1e-9) - steps
+    if threat.norm == "Linf" and beyond > 1e-6:
+        return (
+            f"eps = {threat.eps_text} is {steps:.4g}/255, no whole number of steps of 1/255, so that rounding takes a "
+            f"pixel up to {beyond:.2g}/255 beyond it"
+        )
+    return f"rounding moves each pixel by up to 0.5/255, wherever in the {threat.norm} ball an example lies"
 
 
 def flip_sentence(found: Sequence[Difference], again: Outcomes) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fairbench.data import DATASETS, Dataset, default_threat, load_dataset
+from fairbench.data import AUGMENTATIONS, DATASETS, Dataset, default_threat, load_dataset
 from fairbench.data.dataset import Split
 from fairbench.data.dropped import drop_classes
 from fairbench.data.image_folder import ImageFolder
@@ -98,14 +98,14 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
     cls = find_method(request.method)
     slots = {slot: find_class_rule(rule) for slot, rule in request.slots.items()}
     recipe = find_recipe(request.recipe, request.dataset, request.method).change(**request.changes)
+    if recipe.augment not in AUGMENTATIONS:
+        raise unknown("augmentation", recipe.augment, AUGMENTATIONS)
     request = _completed(request, recipe)
     epochs_before = None
     if recipe.name == "common" and request.init is not None:
         recipe, epochs_before = without_warm_start(
             recipe, request.init, request.dataset, request.samples_per_class, say
         )
-    for fraction in unreached(recipe.schedule, recipe.epochs):
-        say(f"{recipe.epochs} epochs are too few for the learning rate to change at {fraction:.0%} of them")
     device = device_of(request.device)
     paths = _teacher_paths(request, cls)
     threat = _threat(request)
@@ -128,6 +128,11 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
     }
     hyper: dict[str, Any] = {**recipe.hyper, **request.hyper}
     method = cls(train.num_classes, eps=threat.eps, teachers=teachers, slots=slots, **hyper)
+    # After everything that may be refused: no warning stands beside an error.
+    missed = " and ".join(f"{fraction:.0%}" for fraction in unreached(recipe.schedule, recipe.epochs))
+    if missed:
+        few = "1 epoch is" if recipe.epochs == 1 else f"{recipe.epochs} epochs are"
+        say(f"warning: {few} too few for the learning rate to change at {missed} of the schedule")
     settings = {
         "dataset": request.dataset,
         "norm": threat.norm,
@@ -183,11 +188,8 @@ def _completed(request: Request, recipe: Recipe) -> Request:
 def _teacher_paths(request: Request, cls: type[Method]) -> dict[str, str]:
     """Return the checkpoint of each role, before anything large is loaded."""
     paths = dict(request.teachers)
-    if "" in paths:
-        if len(cls.roles) != 1:
-            wanted = " and ".join(f"--teacher {role}=CHECKPOINT" for role in cls.roles) or "no teacher"
-            raise BadInput(f"method {request.method!r} takes {wanted}, but was given --teacher {paths[''][:100]!r}.")
-        paths[cls.roles[0]] = paths.pop("")
+    if len(paths) == len(cls.roles) == 1 and "" in paths:
+        paths = {cls.roles[0]: paths[""]}
     cls.check_roles(paths)
     return paths
 
@@ -249,11 +251,8 @@ def _teacher(
             f"{train.name} has {', '.join(train.class_names)[:80]}; give one of the same classes in the same order."
         )
     seed = known.get("validation_seed")
-    if seed is None or known.get("dataset") != train.name:
-        say(
-            f"the {role} teacher {teacher.name} does not say what it was trained on: it may have seen validation images"
-        )
-    elif seed != VALIDATION_SEED:
+    unsaid = seed is None or known.get("dataset") != train.name
+    if not unsaid and seed != VALIDATION_SEED:
         raise BadInput(
             f"the {role} teacher {teacher.name} was trained on another split (validation seed {seed}, not "
             f"{VALIDATION_SEED}), so it has seen the validation images; train a teacher with this fairbench."
@@ -266,5 +265,10 @@ def _teacher(
         raise BadInput(
             f"the {role} teacher {teacher.name} is right on {accuracy:.1%} of the validation images, where chance is "
             f"{chance:.1%}; its normalisation, data set or class order must be another."
+        )
+    if unsaid:
+        say(
+            f"warning: the {role} teacher {teacher.name} does not say what it was trained on, so it may have seen the "
+            "validation images"
         )
     return teacher

@@ -73,11 +73,11 @@ def check_settings(path: Path, found: Mapping[str, Any], wanted: Mapping[str, An
                 (f"{key} {k}", there.get(k), here.get(k)) for k in [*here, *there] if there.get(k) != here.get(k)
             )
         raise BadInput(
-            f"{path} belongs to a training with other settings: {key} is {_shown(there)} there, but {_shown(here)} "
+            f"{path} belongs to a training with other settings: {key} = {_shown(there)} there, but {_shown(here)} "
             "here; give another --out, or repeat that command."
         )
 
 
 def _shown(value: object) -> str:
-    text = str(value)
+    text = "nothing" if value is None else str(value)
     return text if len(text) <= 40 else text[:37] + "..."

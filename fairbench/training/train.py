@@ -22,7 +22,7 @@ from fairbench.training.loop import Job, Training
 from fairbench.training.request import Request, prepare
 from fairbench.training.state import check_settings, read_state, write_state
 from fairbench.training.totals import COUNTS
-from fairbench.whole_file import writable_folder, write_whole
+from fairbench.whole_file import usable_folder, writable_folder, write_whole
 
 
 def train(
@@ -53,12 +53,13 @@ def train(
     """
     progress = progress or Silent()
     name = _checked_name(name) if name is not None else _default_name(request)
-    folder = writable_folder(out) if out is not None else None
+    if out is not None:
+        usable_folder(out)
     job = prepare(request, progress)
     settings = json.loads(to_json(job.settings))
-    if folder is None:
-        digest = hashlib.sha256(to_json(settings).encode()).hexdigest()[:8]
-        folder = writable_folder(Path("runs") / f"{name}-{digest}")
+    digest = hashlib.sha256(to_json(settings).encode()).hexdigest()[:8]
+    # Only now: a request that is refused leaves nothing behind.
+    folder = writable_folder(out if out is not None else Path("runs") / f"{name}-{digest}")
     checkpoint, state_path = folder / f"{name}.pt", folder / f"{name}.state"
     if _is_finished(checkpoint, state_path, settings):
         progress.say(f"{checkpoint} is finished already")
@@ -139,10 +140,10 @@ def _is_finished(checkpoint: Path, state_path: Path, settings: dict[str, Any]) -
 def _say_how_it_ended(training: Training, progress: Progress) -> None:
     selection, recipe = training.selection, training.job.recipe
     if recipe.average is not None and selection.deployed == "live":
-        progress.say("the average never came into being, so the live weights are deployed")
+        progress.say("warning: the average never came into being, so the live weights are deployed")
     skipped = sum(line["skipped_steps"] for line in training.log)
     if skipped:
-        progress.say(f"{skipped} steps were skipped, because a process had fewer than 2 rows")
+        progress.say(f"warning: {skipped} steps were skipped, because a process had fewer than 2 rows")
     progress.say(
         f"selected by {selection.rule}: epoch {selection.epoch} of {recipe.epochs}, {selection.deployed} weights"
     )

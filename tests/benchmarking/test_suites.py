@@ -98,9 +98,9 @@ def test_a_folder_belongs_to_one_setting(tmp_path):
     suite = SUITES["mnist-small"]
     claim_folder(tmp_path, suite)
     claim_folder(tmp_path, replace(suite, rows=suite.rows[:2], seeds=5))
-    with pytest.raises(BadInput, match="other settings: epochs is 30 there, but 2 here"):
+    with pytest.raises(BadInput, match="other settings: epochs = 30 there, but 2 here"):
         claim_folder(tmp_path, resized(suite, epochs=2, samples_per_class=None, test_per_class=None))
-    with pytest.raises(BadInput, match="other settings: name is mnist-small there"):
+    with pytest.raises(BadInput, match="other settings: name = mnist-small there"):
         claim_folder(tmp_path, SUITES["cifar10-small"])
 
 

@@ -28,7 +28,10 @@ TINY = [
         (["--suite", "mnist"], "unknown suite 'mnist'. Did you mean 'mnist-small'?"),
         (["--suite", "digits-small", "--methods", "abls"], "unknown method of suite digits-small: 'abls'."),
         (["--suite", "digits-small", "--methods", ""], "--methods must not be empty"),
-        (["--suite", "digits-small", "--seeds", "0"], "is not in the range"),
+        (
+            ["--suite", "digits-small", "--seeds", "0"],
+            "--seeds must be a whole number of at least 1 and at most 1000, but is '0'",
+        ),
         (["--suite", "digits-small", "--out", ""], "--out must not be empty"),
         (["--suite", "digits-small", "--device", "gpu"], "gpu"),
         ([], "Missing option '--suite'"),

@@ -44,7 +44,7 @@ def test_the_same_command_finds_its_run_and_another_has_its_own(checkpoint, quic
 
 def test_a_folder_of_another_run_is_refused(checkpoint, quick, evaluated, bad):
     evaluated(checkpoint, *quick, "--out", "run")
-    assert "its seed is 0, but here it is 1" in bad(checkpoint, *quick, "--out", "run", "--seed", 1)
+    assert "seed = 0 there, but 1 here" in bad(checkpoint, *quick, "--out", "run", "--seed", 1)
 
 
 def test_a_checkpoint_without_sidecar_needs_a_model_and_a_data_set(checkpoint, quick, evaluated, bad):

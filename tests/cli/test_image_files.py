@@ -99,7 +99,7 @@ def test_training_on_the_same_files_otherwise_prepared_is_another_training(
     capsys.readouterr()
     options = [*PREPARED[:-1], "nearest"]
     assert run([*TRAIN, "--dataset", f"folder:{folder}", *options, *same_place]) == 2
-    assert "preprocess interpolation is bicubic there, but nearest here" in capsys.readouterr().err
+    assert "preprocess interpolation = bicubic there, but nearest here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

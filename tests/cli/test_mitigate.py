@@ -46,7 +46,7 @@ def test_the_whole_way(checkpoint, capsys):
     before, after = (read_run(adjusted.parent / name) for name in ("before", "after"))
     assert before.record["dataset"] == after.record["dataset"]
     assert before.record["model"]["sha256"] != after.record["model"]["sha256"]
-    assert "only 10 validation images in a class" in err
+    assert "warning: only 10 validation images in a class" in err
     assert "A before and B after" in out
     assert "worst class" in out
     # It is a checkpoint like any other, and the same command finds the same one.
@@ -67,7 +67,7 @@ def test_other_settings_in_the_same_folder_are_refused(checkpoint, capsys):
     assert mitigated(capsys, checkpoint, *QUICK)[0] == 0
     code, _, err = mitigated(capsys, checkpoint, *QUICK, "--seed", "3")
     assert code == 2
-    assert "its " in err
+    assert "seed = 0 there, but 3 here" in err
 
 
 @pytest.mark.parametrize(

@@ -78,17 +78,18 @@ def test_a_rule_in_a_slot_and_a_teacher_by_role(tmp_path, capsys):
         (["--eps", "8"], "Did you mean 8/255?"),
         (["--eps", "-1"], "eps must be a decimal or a fraction"),
         (["--lr", "fast"], "--lr must be a decimal or a fraction"),
-        (["--epochs", "0"], "not in the range x>=1"),
-        (["--epochs", "many"], "not a valid integer"),
+        (["--epochs", "0"], "--epochs must be a whole number of at least 1, but is '0'"),
+        (["--epochs", "many"], "--epochs must be a whole number of at least 1, but is 'many'"),
         (["-p", "steps"], "-p takes NAME=VALUE, but is 'steps'"),
         (["-p", "beta=1"], "unknown hyper-parameter of sat 'beta'"),
         (["-p", "attack_mode=test"], "must be one of eval, train, but is 'test'"),
         (["-p", "step_share=1", "-p", "step_share=2"], "gives 'step_share' twice"),
-        (["--teacher", "robust="], "--teacher takes [ROLE=]CHECKPOINT"),
+        (["--teacher", "robust="], "--teacher takes CHECKPOINT, or ROLE=CHECKPOINT where a method has several"),
         (["--average", "epoch"], "--average takes epoch:DECAY"),
         (["--average", "epoch:1"], "must lie in [0, 1)"),
-        (["--method", "absld"], "takes a teacher as robust, but was given none; give --teacher robust=CHECKPOINT."),
+        (["--method", "absld"], "takes one teacher, but was given none; give --teacher CHECKPOINT."),
         (["--reweight", "absld"], "cannot reweight; it can be given to --retemper"),
+        (["--augment", "flop"], "unknown augmentation 'flop'. Did you mean 'flip'?"),
         (["--device", "tpu"], "device must be cpu, cuda or cuda:N"),
         (["--model", "small"], "unknown model 'small'. Did you mean 'small-cnn'?"),
         (["--init", "nowhere.pt"], "nowhere.pt does not exist"),
@@ -108,6 +109,78 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capsys, options, se
     assert sentence in last
     assert len(last) < 600
     assert "Traceback" not in captured.err
+    if sentence != "diverged":  # the only one that is found while training
+        assert captured.err.count("\n") == 1, "no warning beside the error"
+        assert list(tmp_path.iterdir()) == [], "a refusal leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ("lr=0.1", "set it with --lr."),
+        ("lr=abc", "set it with --lr."),
+        ("learning_rate=0.1", "set it with --lr."),
+        ("epochs=3", "set it with --epochs."),
+        ("batch_size=32", "set it with --batch-size."),
+        ("eps=0.1", "set it with --eps."),
+        ("augment=flip", "set it with --augment."),
+        ("weight_decay=5e-4", "a value of the recipe without an option of its own; choose another --recipe"),
+        ("momentum=0.8", "a value of the recipe without an option of its own; choose another --recipe"),
+    ],
+)
+def test_a_value_of_the_recipe_under_p_is_told_its_place(tmp_path, capsys, given, place):
+    assert run([*SAT, "--out", str(tmp_path / "out"), "-p", given]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"fairbench: -p {given.partition('=')[0]} was given, but -p sets hyper-parameters of")
+    assert place in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_recipe_values_are_set_is_complete_and_true():
+    """Every value of a recipe is spoken of, every option named exists, and no method has such a hyper-parameter."""
+    from dataclasses import fields
+
+    from fairbench.cli.not_hyper import _OPTIONS, _RECIPE_ONLY
+    from fairbench.cli.train import command
+    from fairbench.methods import CLASS_RULES, METHODS
+    from fairbench.methods.base import Method
+    from fairbench.methods.class_rule import ClassRule
+    from fairbench.methods.hyper import hyper_types
+    from fairbench.training.recipe import Recipe
+
+    known = {*_OPTIONS, *_RECIPE_ONLY}
+    assert {field.name for field in fields(Recipe)} - known == {"name", "hyper", "fine_tune", "source"}
+    options = {text for parameter in command.params for text in parameter.opts}
+    assert {f"--{name.replace('_', '-')}" for name in _OPTIONS} <= options
+    assert not {f"--{name.replace('_', '-')}" for name in _RECIPE_ONLY} & options
+    declared = [hyper_types(method, Method) for method in METHODS.values()]
+    declared += [hyper_types(rule, ClassRule) for rule in CLASS_RULES.values()]
+    assert not known & {name for names in declared for name in names}
+
+
+@pytest.mark.parametrize(
+    ("method", "teachers", "sentence"),
+    [
+        ("rslad", (), "method 'rslad' takes one teacher, but was given none; give --teacher CHECKPOINT."),
+        ("rslad", ("natural={}",), "takes one teacher, but was given one as natural; give --teacher CHECKPOINT."),
+        ("rslad", ("{}", "natural={}"), "one teacher, but was given one without a role and one as natural; give"),
+        ("rslad", ("{}", "{}"), "--teacher is given twice without a role: a method with one teacher takes --teacher"),
+        ("mtard", (), "2 teachers, one as robust and one as natural, but was given none; give --teacher robust=CH"),
+        ("mtard", ("{}",), "but was given one without a role; give --teacher robust=CHECKPOINT --teacher natural=CH"),
+        ("mtard", ("robust={}",), "but was given one as robust; give --teacher robust=CHECKPOINT --teacher natural="),
+        ("sat", ("{}",), "method 'sat' takes no teacher, but was given one without a role; leave --teacher out."),
+    ],
+)
+def test_what_teachers_a_method_takes(tmp_path, capsys, method, teachers, sentence):
+    file = tmp_path / "teacher.pt"
+    file.write_bytes(b"\x80\x02 and more")  # enough to pass for weights of torch's old format
+    given = [word for text in teachers for word in ("--teacher", text.format(file))]
+    arguments = ["train", "--dataset", "digits", "--method", method, *SMALL, *given, "--out", str(tmp_path / "out")]
+    assert run(arguments) == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("place", ["file", "below a file", "not writable"])
@@ -194,7 +267,7 @@ def test_two_processes_of_torchrun_train_what_one_does(tmp_path, capsys):
     done = subprocess.run([*torchrun, *command, str(tmp_path / "two")], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout == f"{tmp_path / 'two' / 'digits-sat.pt'}\n"
-    assert "2 steps were skipped" in done.stderr
+    assert "warning: 2 steps were skipped" in done.stderr
     assert run([*command, str(tmp_path / "one")]) == 0
     two, one = (
         [json.loads(line) for line in (tmp_path / name / "digits-sat.log.jsonl").read_text().splitlines()]

@@ -100,6 +100,14 @@ def test_a_checkpoint_that_is_elsewhere(folder, capsys, tmp_path, monkeypatch):
     assert "--checkpoint PATH" in bad(capsys, "verify", folder)
 
 
+def test_a_run_without_examples_says_so_before_it_asks_for_a_checkpoint(folder, capsys, tmp_path, monkeypatch):
+    record = json.loads((folder / "run.json").read_text())
+    del record["examples"]
+    write_json(folder / "run.json", record)
+    monkeypatch.chdir(tmp_path)
+    assert "kept no adversarial examples; evaluate again with" in bad(capsys, "verify", folder)
+
+
 def test_a_changed_table_is_listed_and_refused(folder, capsys):
     attack, index, label, prediction = flip(folder)
     code, out, err = called(capsys, "verify", folder)
@@ -163,7 +171,7 @@ def test_a_repetition_lists_the_verdict_that_flipped(folder, capsys, tmp_path):
     [
         (("protocol",), 0, "protocol version 0"),
         (("attacks", "pgd5", "step_size"), 0.05, "step_size=0.025 against 0.05"),
-        (("seeds", "evaluation"), 7, "its seed is '0', here it would be '7'"),
+        (("seeds", "evaluation"), 7, "seed = '0' there, but '7' here"),
         (("precision",), "float16", "unknown precision"),
         (("accepted",), ["left-ball"], "cannot be accepted"),
         (("settings",), None, "settings"),

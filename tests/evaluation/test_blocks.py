@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from fairbench.data.dataset import ArrayDataset
 from fairbench.errors import BadInput, Refused
 from fairbench.evaluation.blocks import Unit, cut, run_units
+from fairbench.evaluation.examples import unit_folder
 from fairbench.evaluation.judging import judge
 from fairbench.evaluation.store import FolderStore, MemoryStore
+from fairbench.outcomes import Outcomes
 from fairbench.progress import Silent
 from fairbench.threat import Threat
 
@@ -122,9 +124,9 @@ def test_finished_blocks_are_not_computed_again(tmp_path):
 
 def test_a_folder_of_other_settings_is_refused(tmp_path):
     FolderStore(tmp_path, {"seed": 0, "attacks": {"fgsm": {"eps": 0.1}}}, block_size=4, threads=1)
-    with pytest.raises(BadInput, match="its seed is 0, but here it is 1"):
+    with pytest.raises(BadInput, match="seed = 0 there, but 1 here"):
         FolderStore(tmp_path, {"seed": 1, "attacks": {"fgsm": {"eps": 0.1}}}, block_size=4, threads=1)
-    with pytest.raises(BadInput, match="its attacks is fgsm, but here it is fgsm, pgd20"):
+    with pytest.raises(BadInput, match="attacks = fgsm there, but fgsm, pgd20 here"):
         FolderStore(
             tmp_path, {"seed": 0, "attacks": {"fgsm": {"eps": 0.1}, "pgd20": {"eps": 0.1}}}, block_size=4, threads=1
         )
@@ -139,3 +141,55 @@ def test_seconds_add_up_over_calls(tmp_path):
     first = store.add_seconds()
     second = FolderStore(tmp_path, {}, block_size=4, threads=1).add_seconds()
     assert 0 <= first <= second
+
+
+class Heard(Silent):
+    """Keeps what a person would see."""
+
+    def __init__(self):
+        self.seen = []
+
+    def start(self, name, total, done=0):
+        self.seen.append((name, total, done))
+        return 0
+
+    def advance(self, bar, amount=1):
+        self.seen.append(amount)
+
+    def say(self, text):
+        self.seen.append(text)
+
+
+def after(name, before, breaks):
+    """Return a part that breaks the samples in `breaks` and must not be watched where none is left."""
+
+    def compute(work):
+        frame = work.before.frame.copy()
+        frame.loc[frame["index"].isin(breaks), "prediction"] = 1
+        return Outcomes(frame.assign(attack=name))
+
+    return Unit(name, compute, before)
+
+
+def test_a_part_of_a_cascade_counts_the_samples_it_attacks(tmp_path):
+    dataset, heard = arrays(range(10), high=0.5), Heard()
+    units = [unit(), after("aa/a", "natural", range(7)), after("aa/b", "aa/a", range(10)), after("aa/c", "aa/b", [])]
+    store = FolderStore(tmp_path, {}, block_size=4, threads=1)
+    run_units(units, dataset=dataset, store=store, device=CPU, progress=heard)
+    assert heard.seen == [
+        ("natural", 10, 0), 4, 4, 2,
+        ("aa/a", 10, 0), 4, 4, 2,
+        # Of blocks of 4, 4 and 2 samples none, one and two are left.
+        ("aa/b", 3, 0), 0, 1, 2,
+        "aa/c: no sample left",
+    ]  # fmt: skip
+
+
+def test_a_resumed_part_counts_what_was_attacked_before(tmp_path):
+    dataset, heard = arrays(range(10), high=0.5), Heard()
+    units = [unit(), after("aa/a", "natural", range(7)), after("aa/b", "aa/a", range(10))]
+    store = FolderStore(tmp_path, {}, block_size=4, threads=1)
+    run_units(units, dataset=dataset, store=store, device=CPU, progress=Silent())
+    (tmp_path / "blocks" / unit_folder("aa/b") / "4-000001.parquet").unlink()
+    run_units(units, dataset=dataset, store=store, device=CPU, progress=heard)
+    assert heard.seen == [("aa/b", 3, 2), 1]

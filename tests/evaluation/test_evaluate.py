@@ -91,11 +91,11 @@ def test_a_finished_run_is_read_and_not_repeated(model, dataset, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"seed": 1}, "its seed is 0, but here it is 1"),
-        ({"eps": "0.05"}, "its threat is Linf 0.1, but here it is Linf 0.05"),
-        ({"attacks": ["fgsm"]}, "its attacks is"),
-        ({"precision": "float64"}, "its precision is"),
-        ({"batch_size": 8}, "its batch size is 16, but here it is 8"),
+        ({"seed": 1}, "seed = 0 there, but 1 here"),
+        ({"eps": "0.05"}, "threat = Linf 0.1 there, but Linf 0.05 here"),
+        ({"attacks": ["fgsm"]}, "attacks = "),
+        ({"precision": "float64"}, "precision = float32 there, but float64 here"),
+        ({"batch_size": 8}, "batch size = 16 there, but 8 here"),
     ],
 )
 def test_a_folder_of_another_run_is_refused(change, words, model, dataset, tmp_path):
@@ -106,10 +106,10 @@ def test_a_folder_of_another_run_is_refused(change, words, model, dataset, tmp_p
 
 def test_other_weights_and_other_samples_are_another_run(model, dataset, tmp_path):
     run_of(model, dataset, tmp_path)
-    with pytest.raises(BadInput, match="its dataset is"):
+    with pytest.raises(BadInput, match="dataset = "):
         run_of(model, dataset.take(np.arange(44), selection="all"), tmp_path)
     model[3].bias.data[0] += 1e-6
-    with pytest.raises(BadInput, match="its model is"):
+    with pytest.raises(BadInput, match=r"model = sha256 .* there, but sha256"):
         run_of(model, dataset, tmp_path)
 
 

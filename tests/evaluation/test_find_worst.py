@@ -153,7 +153,7 @@ def test_the_full_run_goes_on_in_the_folder_of_the_race(model: nn.Module, full: 
 
 def test_another_question_in_the_same_folder_is_refused(model: nn.Module, tmp_path: Path) -> None:
     race(model, Question(confidence=0.8), out=tmp_path / "run")
-    with pytest.raises(BadInput, match=r"its confidence is 0\.8, but here it is 0\.9"):
+    with pytest.raises(BadInput, match=r"confidence = 0\.8 there, but 0\.9 here"):
         race(model, Question(confidence=0.9), out=tmp_path / "run")
 
 
@@ -192,7 +192,7 @@ def test_the_command_answers_and_exits(tmp_path: Path, capsys: pytest.CaptureFix
         (["--confidence", "0.9"], "neither was given"),
         (["--find-worst", "--worst-below", "0.2"], "two questions"),
         (["--find-worst", "--save-adversarial"], "a race keeps no adversarial examples"),
-        (["--worst-below", "25"], "--worst-below must be a fraction between 0 and 1, such as 0.25, but is '25'"),
+        (["--worst-below", "25"], "--worst-below must lie between 0 and 1, such as 0.25, but is '25'"),
         (["--find-worst", "--confidence", "often"], "--confidence"),
     ):
         assert run([*asked, *wrong, "--out", str(tmp_path / "d")]) == 2

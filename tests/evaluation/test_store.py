@@ -80,9 +80,9 @@ def test_a_recorded_size_that_is_no_count_is_refused(key, value, tmp_path):
 
 
 def test_a_setting_that_only_the_folder_has_is_another_run(tmp_path):
-    with pytest.raises(BadInput, match="its precision is bf16, but here it is None"):
+    with pytest.raises(BadInput, match="precision = bf16 there, but nothing here"):
         refuse_other_settings({"seed": 0, "precision": "bf16"}, {"seed": 0}, tmp_path)
-    with pytest.raises(BadInput, match="its precision is None, but here it is bf16"):
+    with pytest.raises(BadInput, match="precision = nothing there, but bf16 here"):
         refuse_other_settings({"seed": 0}, {"seed": 0, "precision": "bf16"}, tmp_path)
 
 

@@ -18,13 +18,13 @@ from fairbench.sample_random import SampleRandom
 def test_missing_teacher_is_one_sentence(name):
     with pytest.raises(
         BadInput,
-        match=rf"method '{name}' takes a teacher as robust, but was given none; give --teacher robust=CHECKPOINT",
+        match=rf"method '{name}' takes one teacher, but was given none; give --teacher CHECKPOINT",
     ):
         METHODS[name](4, eps=0.1)
 
 
 def test_superfluous_teacher_is_refused(tiny):
-    with pytest.raises(BadInput, match="takes no teacher, but was given robust; leave --teacher out"):
+    with pytest.raises(BadInput, match="takes no teacher, but was given one as robust; leave --teacher out"):
         METHODS["sat"](4, eps=0.1, teachers={"robust": tiny.network()})
 
 

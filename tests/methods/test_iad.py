@@ -142,7 +142,7 @@ def test_the_second_teacher_belongs_to_variant_two(tiny):
         IAD(4, eps=0.1, teachers=one, variant="II")
     with pytest.raises(BadInput, match="this is variant I with robust and natural"):
         IAD(4, eps=0.1, teachers=one | {"natural": tiny.network()})
-    with pytest.raises(BadInput, match="takes a teacher as robust"):
+    with pytest.raises(BadInput, match="takes one teacher"):
         IAD(4, eps=0.1)
     with pytest.raises(BadInput, match=r"alpha_1 \+ alpha_2 must be at most 1"):
         IAD(4, eps=0.1, teachers=one, alpha_1=0.9, alpha_2=0.2)

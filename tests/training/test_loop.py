@@ -278,7 +278,7 @@ def test_ctrl_c_saves_the_step_and_interrupts(tiny, assert_same, tmp_path):
 
 def test_another_settings_state_is_refused(tiny):
     tiny.training(tiny.job(epochs=1)).run()
-    with pytest.raises(BadInput, match="recipe epochs is 1 there, but 2 here"):
+    with pytest.raises(BadInput, match="recipe epochs = 1 there, but 2 here"):
         tiny.training(tiny.job(epochs=2)).run()
 
 

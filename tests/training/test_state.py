@@ -66,10 +66,10 @@ def test_newer_schema_is_refused_by_name(tmp_path):
 @pytest.mark.parametrize(
     ("there", "what"),
     [
-        ({"seed": 1, "recipe": {"lr": 0.1}}, "seed is 1 there, but 0 here"),
-        ({"seed": 0, "recipe": {"lr": 0.2}}, "recipe lr is 0.2 there, but 0.1 here"),
-        ({"seed": 0}, "recipe is None there"),
-        ({"seed": 0, "recipe": {"lr": 0.1}, "more": 1}, "more is 1 there, but None here"),
+        ({"seed": 1, "recipe": {"lr": 0.1}}, "seed = 1 there, but 0 here"),
+        ({"seed": 0, "recipe": {"lr": 0.2}}, "recipe lr = 0.2 there, but 0.1 here"),
+        ({"seed": 0}, "recipe = nothing there"),
+        ({"seed": 0, "recipe": {"lr": 0.1}, "more": 1}, "more = 1 there, but nothing here"),
     ],
 )
 def test_the_first_difference_is_named(tmp_path, there, what):

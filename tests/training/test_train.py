@@ -89,7 +89,7 @@ def test_the_same_request_again_does_no_work(tmp_path, monkeypatch):
 def test_finished_is_known_without_the_state(tmp_path, monkeypatch):
     path = train(request(), out=tmp_path)
     path.with_suffix(".state").unlink()
-    with pytest.raises(BadInput, match="seed is 0 there, but 1 here"):
+    with pytest.raises(BadInput, match="seed = 0 there, but 1 here"):
         train(request(seed=1), out=tmp_path)
     monkeypatch.setattr("fairbench.training.train.Training", None)
     assert train(request(), out=tmp_path) == path
@@ -122,10 +122,10 @@ def test_several_names_share_a_folder_and_another_setting_is_refused(tmp_path):
     train(request("sat"), out=tmp_path)
     train(request("sat", seed=1), out=tmp_path, name="sat-1")
     with pytest.raises(
-        BadInput, match=r"digits-sat\.state belongs to a training with other settings: seed is 0 there, but 1"
+        BadInput, match=r"digits-sat\.state belongs to a training with other settings: seed = 0 there, but 1"
     ):
         train(request("sat", seed=1), out=tmp_path)
-    with pytest.raises(BadInput, match="recipe epochs is 2 there, but 3 here"):
+    with pytest.raises(BadInput, match="recipe epochs = 2 there, but 3 here"):
         train(request("sat", changes={**SMALL, "epochs": 3}), out=tmp_path)
 
 
@@ -225,7 +225,8 @@ def test_every_resolved_value_is_in_a_file_from_the_start(tmp_path):
 def test_runs_too_short_for_their_schedule_say_so(tmp_path):
     words = Words()
     train(request("natural", changes={"epochs": 1}), out=tmp_path, progress=words)
-    assert any("too few for the learning rate to change" in text for text in words.said)
+    told = "warning: 1 epoch is too few for the learning rate to change at 60% and 85% of the schedule"
+    assert [text for text in words.said if "too few" in text] == [told]
 
 
 def test_a_teacher_of_unknown_origin_is_mentioned(tmp_path, teacher):
@@ -234,7 +235,7 @@ def test_a_teacher_of_unknown_origin_is_mentioned(tmp_path, teacher):
     (tmp_path / "bare.json").write_text(json.dumps({k: v for k, v in sidecar.items() if k != "validation_seed"}))
     words = Words()
     train(request("rslad", teachers={"": str(tmp_path / "bare.pt")}), out=tmp_path / "out", progress=words)
-    assert any("may have seen validation images" in text for text in words.said)
+    assert any(text.startswith("warning: ") and "may have seen the validation images" in text for text in words.said)
 
 
 @pytest.mark.parametrize(
@@ -245,9 +246,9 @@ def test_a_teacher_of_unknown_origin_is_mentioned(tmp_path, teacher):
         ({"dataset": "npz:nowhere"}, "has no default radius; give --eps"),
         ({"model": "resnet"}, "unknown model 'resnet'"),
         ({"recipe": "fast"}, "unknown recipe 'fast'"),
-        ({"method": "absld"}, "takes a teacher as robust, but was given none"),
+        ({"method": "absld"}, "takes one teacher, but was given none"),
         ({"teachers": {"": "x.pt"}}, "takes no teacher"),
-        ({"method": "rslad", "teachers": {"natural": "x.pt"}}, "takes a teacher as robust, but was given natural"),
+        ({"method": "rslad", "teachers": {"natural": "x.pt"}}, "takes one teacher, but was given one as natural"),
         ({"method": "rslad", "teachers": {"": "x.pt"}, "hyper": {}}, "x.pt does not exist"),
         ({"hyper": {"step": 3}}, "Did you mean 'steps'"),
         ({"slots": {"reweight": "nothing"}}, "unknown class rule 'nothing'"),

@@ -29,6 +29,8 @@ from fairbench.reporting.plot_style import (
 
 #: More nodes than this make no graph that can be read.
 NODES = 20
+#: Up to here there is room for long names around the circle.
+_FEW = 12
 _LEAST = 0.02
 _MANY = 0.08
 #: The radius of a node, and how far an arrow bends aside, as a share of its length.
@@ -63,18 +65,20 @@ def flow_graph(found: Diagnosis, names: Sequence[str], label: str) -> str:
         home = found.superclasses.of_class if found.superclasses is not None else (0,) * len(words)
         order = sorted(range(len(words)), key=lambda c: (home[c], c))
     worst = worst_class(accuracy)
-    labels = [shorten(words[c], 14) for c in order]
+    labels = {c: shorten(words[c], 14 if len(order) <= _FEW else 11) for c in order}
     width = 72 * WIDTH
-    margin = 72 * label_width(labels, SMALL) + _RADIUS + 3
+    margin = 72 * label_width(list(labels.values()), SMALL) + _RADIUS + 3
     ring = (width - 2 * margin) / 2
     height = 2 * ring + 2 * _RADIUS + 50
     angle = {c: math.pi / 2 - 2 * math.pi * place / len(order) for place, c in enumerate(order)}
     at = {c: (width / 2 + ring * math.cos(a), height / 2 + ring * math.sin(a)) for c, a in angle.items()}
+    # Neighbours on a full circle do not touch.
+    radius = min(_RADIUS, 0.9 * ring * math.sin(math.pi / max(len(order), 2)))
     sheet = Drawing(width, height)
     for edge in reversed(_shown(graph)):
-        _arrow(sheet, edge, at, from_worst=edge.source == worst)
+        _arrow(sheet, edge, at, radius, from_worst=edge.source == worst)
     for c in order:
-        _node(sheet, at[c], angle[c], accuracy[c], shorten(words[c], 14), worst=c == worst)
+        _node(sheet, at[c], angle[c], accuracy[c], labels[c], radius, worst=c == worst)
     told = "; ".join(f"{words[e.source]} to {words[e.target]} {100 * e.share_of_class:.0f} %" for e in graph.edges[:4])
     return sheet.svg(f"Where samples go under {found.attack}, {label}", f"Largest arrows: {told}.")
 
@@ -87,7 +91,7 @@ def _shown(graph: Flows) -> list[Edge]:
     ]  # fmt: skip
 
 
-def _arrow(sheet: Drawing, edge: Edge, at: dict[int, Point], *, from_worst: bool) -> None:
+def _arrow(sheet: Drawing, edge: Edge, at: dict[int, Point], radius: float, *, from_worst: bool) -> None:
     """Draw a bent arrow from the rim of one node to the rim of another."""
     width = 0.6 + 9 * min(edge.share_of_class, 0.6)
     source, target = np.array(at[edge.source]), np.array(at[edge.target])
@@ -98,15 +102,15 @@ def _arrow(sheet: Drawing, edge: Edge, at: dict[int, Point], *, from_worst: bool
     curve = (1 - t) ** 2 * source + 2 * t * (1 - t) * control + t**2 * target
     long, wide = 2 * (2.6 + width / 2), 2 * (1.4 + width / 2)
     away, left = np.hypot(*(curve - source).T), np.hypot(*(curve - target).T)
-    start, stop = float(t[away >= _RADIUS][0, 0]), float(t[left >= _RADIUS + 0.8 * long][-1, 0])
-    tip = curve[left >= _RADIUS][-1]
+    tip, base = curve[left >= radius][-1], curve[left >= min(radius + long, left.max())][-1]
     look = Look(WORST_COLOUR if from_worst else MUTED, width=width, alpha=0.9 if from_worst else 0.6)
-    if start < stop:
+    outside = t[(away >= radius) & (left >= radius + 0.8 * long), 0]
+    if outside.size:
+        start, stop = float(outside[0]), float(outside[-1])
         ends = [(1 - s) ** 2 * source + 2 * s * (1 - s) * control + s**2 * target for s in (start, stop)]
         # The blossom of a quadratic curve: the control point of its part between two parameters.
         middle = (1 - start) * (1 - stop) * source + (start + stop - 2 * start * stop) * control + start * stop * target
         sheet.path(Path([ends[0], middle, ends[1]], [Path.MOVETO, Path.CURVE3, Path.CURVE3]), look)
-    base = curve[left >= _RADIUS + long][-1] if (left >= _RADIUS + long).any() else curve[0]
     along = (tip - base) / max(float(np.hypot(*(tip - base))), 1e-9)
     side = wide / 2 * np.array([-along[1], along[0]])
     head = [tip, base + side, base - side, tip]
@@ -115,16 +119,18 @@ def _arrow(sheet: Drawing, edge: Edge, at: dict[int, Point], *, from_worst: bool
     )
 
 
-def _node(sheet: Drawing, place: Point, angle: float, accuracy: float, word: str, *, worst: bool) -> None:
+def _node(
+    sheet: Drawing, place: Point, angle: float, accuracy: float, word: str, radius: float, *, worst: bool
+) -> None:
     known = not math.isnan(accuracy)
     fill, ink = share_colour(float(accuracy)) if known else ("#ffffff", MUTED)
     rim = Look(WORST_COLOUR if worst else MUTED, fill, 2 if worst else 0.8)
-    sheet.marks([place], "o", 2 * _RADIUS, rim)
+    sheet.marks([place], "o", 2 * radius, rim)
     if known:
-        sheet.word(place, f"{100 * accuracy:.0f}", size=SMALL, colour=ink, anchor="middle")
+        sheet.word(place, f"{100 * accuracy:.0f}", size=min(SMALL, radius), colour=ink, anchor="middle")
     side, rise = math.cos(angle), math.sin(angle)
     steep = abs(side) < 0.35
-    away = _RADIUS + 4
+    away = radius + 4
     to = (
         (place[0], place[1] + math.copysign(away + 6, rise))
         if steep

@@ -56,6 +56,8 @@ class Drawing:
 
     def path(self, path: Path, look: Look) -> None:
         """Add a path of matplotlib's in points."""
+        # No point of a curve is left out, whatever the person's matplotlibrc says.
+        path.should_simplify = False
         self._shapes.append((path, look))
 
     def lines(self, lines: Iterable[Sequence[Point]], look: Look) -> None:
@@ -109,7 +111,6 @@ class Drawing:
         with rc_context():
             # Whatever the person's matplotlibrc says.
             matplotlib.rcdefaults()
-            matplotlib.rcParams["path.simplify"] = False
             figure = Figure(figsize=(self.width / 72, self.height / 72), facecolor="white")
             figure.add_artist(_Shapes(self._shapes))
             out = io.BytesIO()

@@ -24,7 +24,7 @@ from fairbench.reporting.view import SampleSet
 from fairbench.reporting.words import ranked
 
 #: Where a row holds its average and its worst class, in rows below its middle.
-_AVERAGE, _WORST, _NAME = 0.13, -0.13, -0.38
+_AVERAGE, _WORST, _NAME = 0.13, -0.13, -0.42
 _EQUAL = Look(MUTED, width=1.6)
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +85,7 @@ class Outcomes:
     @property
     def attacks(self) -> tuple[str, ...]:
         """The attacks in the table, "natural" first, then in alphabetical order."""
-        names = sorted(self.frame["attack"].unique())
-        return tuple(sorted(names, key=lambda name: name != NATURAL))
+        return tuple(sorted(self._rows, key=lambda name: (name != NATURAL, name)))
 
     def of(self, attack: str) -> pd.DataFrame:
         """Return the rows of one attack, sorted by index.
@@ -92,19 +93,15 @@ class Outcomes:
         Raises:
             BadInput: the table has no such attack.
         """
-        rows = self.frame[self.frame["attack"] == attack]
-        if rows.empty:
-            raise BadInput(f"no attack {attack!r} in this table; it has: {', '.join(self.attacks)}.")
-        return rows.reset_index(drop=True)
+        return self.frame.iloc[self._where(attack)].reset_index(drop=True)
 
     def robust(self, attack: str) -> npt.NDArray[np.bool_]:
         """Return (N,) verdicts of one attack in order of index: True where the prediction is still the label."""
-        rows = self.of(attack)
-        return np.asarray(rows["prediction"].to_numpy() == rows["label"].to_numpy())
+        return np.asarray(self._column("prediction", attack) == self._column("label", attack))
 
     def labels(self, attack: str = NATURAL) -> npt.NDArray[np.int32]:
         """Return (N,) labels in order of index."""
-        return np.asarray(self.of(attack)["label"].to_numpy())
+        return self._column("label", attack).copy()
 
     def worst_case(self, *attacks: str, name: str = "worst-case") -> Outcomes:
         """Return each sample's worst row over several attacks of the same samples, under a new attack name.
@@ -153,6 +150,21 @@ class Outcomes:
                 f"{path} has outcome schema {version}, but this fairbench reads up to {SCHEMA_VERSION}: update it."
             )
         return cls(table.to_pandas())
+
+    @cached_property
+    def _rows(self) -> dict[str, slice]:
+        # The table is sorted by attack: each attack is one slice, found once instead of comparing every name again.
+        codes, names = pd.factorize(self.frame["attack"])
+        bounds = np.searchsorted(codes, np.arange(len(names) + 1)).tolist()
+        return {str(name): slice(*ends) for name, ends in zip(names, pairwise(bounds), strict=True)}
+
+    def _where(self, attack: str) -> slice:
+        if attack not in self._rows:
+            raise BadInput(f"no attack {attack!r} in this table; it has: {', '.join(self.attacks)}.")
+        return self._rows[attack]
+
+    def _column(self, name: str, attack: str) -> npt.NDArray[Any]:
+        return self.frame[name].to_numpy()[self._where(attack)]
 
     def __len__(self) -> int:
         return len(self.frame)

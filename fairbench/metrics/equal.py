@@ -160,6 +160,9 @@ def _simulated(pooled: float, count: Ints) -> dict[str, Expected]:
     found["normalized_std_ddof1"] = relative * np.sqrt(num / (num - 1)) if num > 1 else relative[:0]
     for name, share in (("worst_10pct", 0.1), ("worst_20pct", 0.2)):
         kept = classes_in_share(num, share)
+        if kept == 1:
+            # The lowest class, which is known exactly.
+            continue
         found[name] = np.partition(accuracy, kept - 1, axis=1)[:, :kept].mean(axis=1)
     return {name: _summary(values) for name, values in found.items()}
 

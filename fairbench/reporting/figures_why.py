@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fairbench.metrics.diagnosis import compare_rankings, diagnose
 from fairbench.reporting.figures import Plot
 from fairbench.reporting.plots_why import flow_graph, graph_nodes, temperature_curve
 from fairbench.reporting.table import Table
+from fairbench.reporting.tables import attack_tables
 from fairbench.reporting.tables_why import diagnosis_tables, rankings_table
 from fairbench.reporting.view import RunView, SampleSet
 from fairbench.reporting.why import why
@@ -16,15 +17,29 @@ from fairbench.reporting.words import under
 
 #: Pairs of more runs than this are no table that anyone reads.
 _RUNS = 10
+#: And more columns than this are wider than a laptop's screen.
+_COLUMNS = 10
 
 
 @dataclass(frozen=True)
 class Why:
-    """What a report says about why these classes."""
+    """What a report says about why these classes; `tables` are its files, and the page shows them as `narrow`."""
 
     sentences: tuple[str, ...]
     plots: tuple[Plot, ...]
     tables: tuple[Table, ...]
+
+    @property
+    def narrow(self) -> tuple[Table, ...]:
+        """The tables, those too wide for a screen as one table per group of columns."""
+        found: list[Table] = []
+        for table in self.tables:
+            if len(table.columns) <= _COLUMNS or not all(column.group for column in table.columns[1:]):
+                found.append(table)
+                continue
+            parts = [replace(one, caption=f"{table.caption}: {one.caption}") for one in attack_tables(table)]
+            found += [*parts[:-1], replace(parts[-1], notes=table.notes)]
+        return tuple(found)
 
 
 def why_of(view: RunView) -> Why:

@@ -9,8 +9,15 @@ from fairbench.provenance import fairbench_version
 from fairbench.reporting.figures import Plot, class_plot, run_plots, set_plots, training_plots
 from fairbench.reporting.figures_why import Why, rankings_of, why_of
 from fairbench.reporting.table import Table
-from fairbench.reporting.tables import papers_table, parts_table, summary_table
-from fairbench.reporting.tables_records import flags, flags_table, provenance_tables, samples_table
+from fairbench.reporting.tables import attack_tables, papers_table, parts_table, summary_table
+from fairbench.reporting.tables_records import (
+    flags,
+    flags_table,
+    one_run_tables,
+    provenance_tables,
+    samples_table,
+    shared_samples_table,
+)
 from fairbench.reporting.view import RunView, SampleSet, by_model
 from fairbench.reporting.words import (
     BigNumber,
@@ -29,7 +36,11 @@ ACCEPTED = "accepted"
 
 @dataclass(frozen=True)
 class Comparison:
-    """The runs on one sample set, side by side; `table` is shaped like the papers', `rows` fits a sheet of paper."""
+    """The runs on one sample set, side by side.
+
+    `table` is shaped like the papers' and wide; `attacks` is the same for a screen, a narrow table per attack with the
+    strongest first, and `rows` for a sheet of paper.
+    """
 
     title: str
     numbers: tuple[BigNumber, ...]
@@ -37,6 +48,7 @@ class Comparison:
     sentence: str
     plots: tuple[Plot, ...]
     table: Table
+    attacks: tuple[Table, ...]
     rows: Table
     rankings: Table | None
 
@@ -71,7 +83,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report."""
+    """A whole report; `samples` is written beside it, the page itself shows `shared_samples`; so `run_provenance`."""
 
     title: str
     subtitle: tuple[str, ...]
@@ -82,7 +94,9 @@ class Page:
     flags: Table
     accepted: tuple[str, ...]
     samples: Table
+    shared_samples: Table
     provenance: tuple[Table, ...]
+    run_provenance: tuple[Table, ...]
     version: str
 
     @property
@@ -118,6 +132,7 @@ def build_page(sets: Sequence[SampleSet]) -> Page:
         else f"{len(models)} models on {listed(datasets)}: robustness of each class"
     )
     comparisons = tuple(_comparison(sample_set) for sample_set in sets) if len(views) > 1 else ()
+    samples, provenance = samples_table(sets), tuple(provenance_tables(sets))
     raised = [flag for view in views for flag in flags(view) if flag.get("severity") != ACCEPTED]
     return Page(
         title=title,
@@ -133,8 +148,10 @@ def build_page(sets: Sequence[SampleSet]) -> Page:
             for flag in flags(view)
             if flag.get("severity") == ACCEPTED
         ),
-        samples=samples_table(sets),
-        provenance=tuple(provenance_tables(sets)),
+        samples=samples,
+        shared_samples=shared_samples_table(samples),
+        provenance=provenance,
+        run_provenance=tuple(one for table in provenance[1:] for one in one_run_tables(table)),
         version=fairbench_version(),
     )
 
@@ -147,13 +164,16 @@ def _comparison(sample_set: SampleSet) -> Comparison:
     title = f"{sample_set.samples}; {sample_set.threat}"
     numbers = run_numbers(first, attack) if single else set_numbers(sample_set, attack)
     shared = sentence if single else set_meaning(sample_set, attack)
+    table = papers_table(sample_set)
+    narrow = dict(zip(sample_set.attacks, attack_tables(table), strict=True))
     return Comparison(
         title,
         numbers,
         shared,
         sentence,
         tuple(set_plots(sample_set)),
-        papers_table(sample_set),
+        table,
+        (narrow.pop(attack), *narrow.values()),
         summary_table([sample_set]),
         rankings_of(sample_set),
     )

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.patches import Rectangle
 
 from fairbench.outcomes import NATURAL
+from fairbench.reporting.chart import Chart, Key, heads_height
 from fairbench.reporting.class_labels import beside_number
+from fairbench.reporting.drawing import Look
 from fairbench.reporting.plot_style import (
     BAND,
     GRID,
@@ -23,21 +24,16 @@ from fairbench.reporting.plot_style import (
     SMALL,
     WIDTH,
     WORST_COLOUR,
-    canvas,
-    cells,
-    heads_above,
-    heads_height,
     label_width,
-    legend_above,
     share_colour,
     shorten,
-    styled,
-    to_svg,
 )
 from fairbench.reporting.view import RunView, SampleSet
 
 MANY = 40
 LOWEST, HIGHEST = 22, 8
+#: The height of a row in inches.
+_ROW = 0.235
 
 
 def class_order(accuracy: Sequence[float | None]) -> list[int]:
@@ -65,48 +61,41 @@ def class_dots(view: RunView, attack: str) -> str:
     shown, cut = shown_classes(class_order(accuracy))
     names = [shorten(view.class_names[c]) for c in shown]
     places = _places(len(shown), cut)
-    with styled():
-        height = 0.225 * (max(places, default=0) + 1) + 1.06
-        figure, axes = canvas(height, left=label_width(names), bottom=0.5, top=0.5)
-        equal = metrics["if_equal"].get("worst_class", {}).get("range")
-        if attack != NATURAL and equal and None not in equal:
-            axes.axvspan(100 * equal[0], 100 * equal[1], color=BAND, linewidth=0, label="lowest, if all equal")
-        axes.axvline(100 * metrics["average"], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label="average")
-        worst = metrics["worst_class"]["index"]
-        natural = view.of(NATURAL)["class_accuracy"] if attack != NATURAL and NATURAL in view.attacks else None
-        for place, c in zip(places, shown, strict=True):
-            colour = WORST_COLOUR if c == worst else ROBUST_COLOUR
-            low, high = metrics["class_interval"][c]
-            axes.plot([100 * low, 100 * high], [place, place], color=colour, linewidth=1.6, solid_capstyle="butt")
-            axes.plot([100 * accuracy[c]], [place], "D" if c == worst else "o", color=colour, markersize=5)
-        if natural is not None:
-            axes.plot(
-                [100 * natural[c] for c in shown], places, "o", markerfacecolor="white", markeredgecolor=NATURAL_COLOUR,
-                markersize=4.6, markeredgewidth=1.2, label="natural", zorder=1.5,
-            )  # fmt: skip
-        axes.plot(
-            [],
-            [],
-            "o-",
-            color=ROBUST_COLOUR,
-            markersize=5,
-            linewidth=1.6,
-            label=f"{shorten(attack, 14)}, 95 % interval",
-        )
-        _class_axis(axes, places, names, cut)
-        for label, c in zip(axes.get_yticklabels(), shown, strict=True):
-            if c == worst:
-                label.set(color=WORST_COLOUR, fontweight="bold")
-        axes.set(xlim=(-2, 102), xlabel="accuracy (%)")
-        axes.grid(axis="x")
-        legend_above(figure, axes, 2)
-        skipped = f" The {len(class_order(accuracy)) - len(shown)} classes between are left out." if cut else ""
-        return to_svg(
-            figure,
-            f"Accuracy per class, {attack}, {view.label}",
-            f"Lowest: {beside_number(view.class_names[worst])} at {100 * accuracy[worst]:.1f} %; "
-            f"average {100 * metrics['average']:.1f} %.{skipped} All values are in the table beside the plot.",
-        )
+    worst = metrics["worst_class"]["index"]
+    natural = view.of(NATURAL)["class_accuracy"] if attack != NATURAL and NATURAL in view.attacks else None
+    equal = metrics["if_equal"].get("worst_class", {}).get("range")
+    band = attack != NATURAL and bool(equal) and None not in equal
+    rows = max(places, default=0) + 1
+    chart = Chart(_ROW * rows + 1.16, left=label_width(names), bottom=0.5, top=0.5, x=(-2, 102), y=(rows - 0.3, -0.7))
+    if band:
+        chart.boxes([(100 * equal[0], rows - 0.3, 100 * equal[1], -0.7)], Look(fill=BAND))
+    chart.x_axis("accuracy (%)", ticks=range(0, 101, 20))
+    middle = Look(MUTED, dash=(4, 3))
+    chart.lines([[(100 * metrics["average"], rows - 0.3), (100 * metrics["average"], -0.7)]], middle)
+    hollow = Look(NATURAL_COLOUR, "#ffffff", 1.2)
+    if natural is not None:
+        chart.marks([(100 * natural[c], place) for place, c in zip(places, shown, strict=True)], "o", 4.6, hollow)
+    own = [place for place, c in zip(places, shown, strict=True) if c == worst]
+    for low_class, colour, marker in ((False, ROBUST_COLOUR, "o"), (True, WORST_COLOUR, "D")):
+        part = [(place, c) for place, c in zip(places, shown, strict=True) if (c == worst) == low_class]
+        spans = [(place, *metrics["class_interval"][c]) for place, c in part]
+        chart.lines([[(100 * low, place), (100 * high, place)] for place, low, high in spans], Look(colour, width=1.6))
+        chart.marks([(100 * accuracy[c], place) for place, c in part], marker, 5, Look(colour, colour))
+    _row_names(chart, places, names, cut, own)
+    line = Look(ROBUST_COLOUR, width=1.6)
+    keys = [
+        *([Key("lowest, if all equal", mark=Look(fill=BAND), band=True)] if band else []),
+        Key("average", middle),
+        *([Key("natural", marker="o", mark=hollow, size=4.6)] if natural is not None else []),
+        Key(f"{shorten(attack, 14)}, 95 % interval", line, "o", Look(ROBUST_COLOUR, ROBUST_COLOUR)),
+    ]
+    chart.legend(keys)
+    skipped = f" The {len(class_order(accuracy)) - len(shown)} classes between are left out." if cut else ""
+    return chart.svg(
+        f"Accuracy per class, {attack}, {view.label}",
+        f"Lowest: {beside_number(view.class_names[worst])} at {100 * accuracy[worst]:.1f} %; "
+        f"average {100 * metrics['average']:.1f} %.{skipped} All values are in the table beside the plot.",
+    )
 
 
 def class_attack_map(view: RunView) -> str:
@@ -143,42 +132,43 @@ def _class_map(
     room = (WIDTH - left - 0.1) / len(heads)
     top = heads_height(heads, room)
     rows = max(places, default=0) + 1
-    with styled():
-        figure, axes = canvas(0.225 * rows + top + 0.1, left=left, bottom=0.1, top=top, right=0.1)
-        fill: list[list[str | None]] = [[None] * len(heads) for _ in range(rows)]
-        for column, metrics in enumerate(columns.values()):
-            worst = metrics["worst_class"]["index"]
-            for place, c in zip(places, shown, strict=True):
-                value = metrics["class_accuracy"][c]
-                if value is None:
-                    continue
-                fill[place][column], ink = share_colour(value)
-                axes.text(
-                    column, place, f"{100 * value:.0f}", ha="center", va="center_baseline", fontsize=SMALL, color=ink,
-                    fontweight="bold" if c == worst else "normal",
-                )  # fmt: skip
-                if c == worst:
-                    box = (column - 0.46, place - 0.43)
-                    axes.add_patch(
-                        Rectangle(box, 0.92, 0.86, fill=False, edgecolor=WORST_COLOUR, linewidth=2, zorder=3)
-                    )
-        cells(axes, fill)
-        _class_axis(axes, places, names, cut)
-        axes.set(xlim=(-0.5, len(heads) - 0.5), ylim=(rows - 0.5, -0.5))
-        heads_above(axes, heads, room)
-        return to_svg(figure, title, f"{spoken} The lowest class of each column has a frame. In percent.")
+    chart = Chart(
+        _ROW * rows + top + 0.1,
+        left=left,
+        bottom=0.1,
+        top=top,
+        right=0.1,
+        x=(-0.5, len(heads) - 0.5),
+        y=(rows - 0.5, -0.5),
+    )
+    filled: dict[str, list[tuple[float, float, float, float]]] = {}
+    frames = []
+    for column, metrics in enumerate(columns.values()):
+        worst = metrics["worst_class"]["index"]
+        for place, c in zip(places, shown, strict=True):
+            value = metrics["class_accuracy"][c]
+            if value is None:
+                continue
+            colour, ink = share_colour(value)
+            filled.setdefault(colour, []).append((column - 0.5, place + 0.5, column + 0.5, place - 0.5))
+            chart.word(column, place, f"{100 * value:.0f}", colour=ink, bold=c == worst)
+            if c == worst:
+                frames.append((column - 0.46, place + 0.43, column + 0.46, place - 0.43))
+    for colour, boxes in filled.items():
+        chart.boxes(boxes, Look("#ffffff", colour, 0.8))
+    chart.boxes(frames, Look(WORST_COLOUR, width=2))
+    _row_names(chart, places, names, cut, line=False)
+    chart.heads(heads)
+    return chart.svg(title, f"{spoken} The lowest class of each column has a frame. In percent.")
 
 
-def _class_axis(axes: Any, places: Sequence[int], names: Sequence[str], cut: int) -> None:
-    axes.set_yticks(places, names)
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(max(places, default=0) + 0.7, -0.7)
+def _row_names(
+    chart: Chart, places: Sequence[int], names: Sequence[str], cut: int, worst: Sequence[int] = (), *, line: bool = True
+) -> None:
     if cut:
-        axes.axhline(cut, color=GRID, linewidth=6)
-        axes.text(
-            1.0, cut, "classes between: see the table", transform=axes.get_yaxis_transform(), ha="right", va="center",
-            fontsize=8, color=MUTED,
-        )  # fmt: skip
+        chart.lines([[(chart.x[0], cut), (chart.x[1], cut)]], Look(GRID, width=6))
+        chart.word(chart.x[1], cut, "classes between: see the table", anchor="right", size=SMALL - 1, colour=MUTED)
+    chart.rows(places, names, worst=worst, line=line)
 
 
 def _places(count: int, cut: int) -> list[int]:

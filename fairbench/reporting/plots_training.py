@@ -6,27 +6,27 @@ A log has one JSON object per line (training.jsonl in the run folder, copied fro
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from fairbench.errors import BadInput
 from fairbench.outcomes import NATURAL
+from fairbench.reporting.chart import Chart, Key
+from fairbench.reporting.drawing import Look, Point
 from fairbench.reporting.plot_style import (
+    INK,
     MARKERS,
     NATURAL_COLOUR,
     ROBUST_COLOUR,
     SERIES,
     SMALL,
     WORST_COLOUR,
-    canvas,
-    legend_above,
+    label_width,
     shorten,
-    styled,
-    to_svg,
 )
 
 Log = Sequence[Mapping[str, Any]]
@@ -63,41 +63,47 @@ def training_curves(log: Log, label: str) -> str:
     """Return validation accuracy over epochs: average and worst class, natural and under the validation attack."""
     points = validated(log)
     attacks = list(dict.fromkeys(name for _, validation in points for name in validation))
-    with styled():
-        figure, axes = canvas(3.3, left=0.6, bottom=0.5, top=0.5)
-        for name in attacks:
-            epochs = [epoch for epoch, validation in points if name in validation]
-            rows = [validation[name] for _, validation in points if name in validation]
-            colour = NATURAL_COLOUR if name == NATURAL else ROBUST_COLOUR
-            for key, style, tone in (("average", "-", colour), ("worst_class", (0, (4, 2)), colour)):
-                tone = WORST_COLOUR if key == "worst_class" and name != NATURAL else tone
-                short = "worst class" if key == "worst_class" else "average"
-                axes.plot(epochs, [_percent(row.get(key)) for row in rows], color=tone, linestyle=style, linewidth=1.7,
-                          marker="." if len(epochs) < 30 else "", label=f"{shorten(name, 10)}, {short}")  # fmt: skip
-        axes.set(ylim=(-2, 102), xlabel="epoch", ylabel="validation accuracy (%)")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(axis="y")
-        legend_above(figure, axes, 2)
-        last = points[-1][1] if points else {}
-        told = "; ".join(f"{name}: average {_percent(row.get('average')):.1f}, worst class "
-                         f"{_percent(row.get('worst_class')):.1f}" for name, row in last.items())  # fmt: skip
-        return to_svg(figure, f"Validation accuracy during training, {label}", f"Last epoch, in percent: {told}.")
+    epochs = [epoch for epoch, _ in points]
+    chart = Chart(3.3, left=0.66, bottom=0.5, top=0.5, x=_around(epochs), y=(-2, 102))
+    chart.x_axis("epoch", grid=False, whole=True)
+    chart.y_axis("validation accuracy (%)", ticks=range(0, 101, 20))
+    keys = []
+    for name in attacks:
+        rows = [(epoch, validation[name]) for epoch, validation in points if name in validation]
+        own = NATURAL_COLOUR if name == NATURAL else ROBUST_COLOUR
+        for key, dash, short in (("average", None, "average"), ("worst_class", (5.0, 2.5), "worst class")):
+            look = Look(WORST_COLOUR if key == "worst_class" and name != NATURAL else own, width=1.7, dash=dash)
+            line = [(float(epoch), _percent(row.get(key))) for epoch, row in rows]
+            dots = Look(look.edge, look.edge)
+            _curve(chart, line, look, dots if len(rows) < 30 else None)
+            keys.append(Key(f"{shorten(name, 10)}, {short}", look))
+    chart.legend(keys)
+    last = points[-1][1] if points else {}
+    told = "; ".join(f"{name}: average {_percent(row.get('average')):.1f}, worst class "
+                     f"{_percent(row.get('worst_class')):.1f}" for name, row in last.items())  # fmt: skip
+    return chart.svg(f"Validation accuracy during training, {label}", f"Last epoch, in percent: {told}.")
 
 
 def loss_curves(log: Log, label: str) -> str:
     """Return the loss and its terms over epochs, as logged (raw terms, no coefficients)."""
     terms = list(dict.fromkeys(name for entry in log for name in entry.get("loss") or {}))
-    with styled():
-        figure, axes = canvas(3.0, left=0.6, bottom=0.5, top=0.5)
-        for place, name in enumerate(sorted(terms, key=lambda term: term != "total")):
-            rows = [(entry["epoch"], (entry.get("loss") or {}).get(name)) for entry in log]
-            axes.plot(*_defined(rows), color=ROBUST_COLOUR if name == "total" else SERIES[place % len(SERIES)],
-                      linewidth=1.7 if name == "total" else 1.2, label=shorten(name, 14))  # fmt: skip
-        axes.set(xlabel="epoch", ylabel="training loss")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(axis="y")
-        legend_above(figure, axes, 2)
-        return to_svg(figure, f"Training loss, {label}", f"Terms: {', '.join(terms)}.")
+    lines = {}
+    for name in sorted(terms, key=lambda term: term != "total"):
+        rows = [(float(entry["epoch"]), (entry.get("loss") or {}).get(name)) for entry in log]
+        lines[name] = [(epoch, float("nan") if value is None else float(value)) for epoch, value in rows]
+    epochs, values = [entry["epoch"] for entry in log], [value for line in lines.values() for _, value in line]
+    top = 0.1 + 0.22 * ((len(lines) + 1) // 2)
+    chart = Chart(2.8 + top, left=0.66, bottom=0.5, top=top, x=_around(epochs), y=_around(values, 0.05))
+    chart.x_axis("epoch", grid=False, whole=True)
+    chart.y_axis("training loss")
+    keys = []
+    for place, (name, line) in enumerate(lines.items()):
+        total = name == "total"
+        look = Look(ROBUST_COLOUR if total else SERIES[place % len(SERIES)], width=1.7 if total else 1.2)
+        _curve(chart, line, look)
+        keys.append(Key(shorten(name, 14), look))
+    chart.legend(keys)
+    return chart.svg(f"Training loss, {label}", f"Terms: {', '.join(terms)}.")
 
 
 def class_state_curves(log: Log, buffer: str, class_names: Sequence[str], label: str) -> str:
@@ -113,23 +119,22 @@ def class_state_curves(log: Log, buffer: str, class_names: Sequence[str], label:
     epochs, values = [epoch for epoch, _ in kept], np.array([row for _, row in kept])
     order = [int(c) for c in np.argsort(-values[-1], kind="stable") if not np.isnan(values[-1, c])] if kept else []
     named = order if len(order) <= NAMED else [*order[: NAMED // 2], *order[-NAMED // 2 :]]
-    with styled():
-        figure, axes = canvas(3.2, left=0.62, bottom=0.5, top=0.12, right=1.2)
-        for c in order:
-            if c not in named:
-                axes.plot(epochs, values[:, c], color="#c3cad1", linewidth=0.9)
-        for place, c in enumerate(named):
-            axes.plot(epochs, values[:, c], color=SERIES[place % len(SERIES)], linewidth=1.5,
-                      marker=MARKERS[place % len(MARKERS)], markersize=4, markevery=[-1],
-                      label=shorten(class_names[c], 14))  # fmt: skip
-        axes.set(xlabel="epoch", ylabel=shorten(buffer.replace("_", " "), 32))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(axis="y")
-        if named:
-            figure.legend(*axes.get_legend_handles_labels(), loc="upper right", bbox_to_anchor=(1.0, 0.97),
-                          fontsize=SMALL, handlelength=1.2, handletextpad=0.4, borderpad=0.1)  # fmt: skip
-        told = f"At the end highest for {class_names[order[0]]}, lowest for {class_names[order[-1]]}." if order else ""
-        return to_svg(figure, f"{buffer} per class during training, {label}", told)
+    names = [shorten(class_names[c], 14) for c in named]
+    right = label_width(names, SMALL) + 0.32
+    chart = Chart(3.2, left=0.66, bottom=0.5, top=0.12, right=right, x=_around(epochs), y=_around(values.ravel(), 0.05))
+    chart.x_axis("epoch", grid=False, whole=True)
+    chart.y_axis(shorten(buffer.replace("_", " "), 32))
+    lines = {c: [(float(e), float(v)) for e, v in zip(epochs, values[:, c], strict=True)] for c in order}
+    chart.lines([line for c, line in lines.items() if c not in named], Look("#c3cad1", width=0.9))
+    for place, (c, name) in enumerate(zip(named, names, strict=True)):
+        colour, marker = SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)]
+        _curve(chart, lines[c], Look(colour, width=1.5))
+        chart.marks([lines[c][-1]], marker, 4, Look(colour, colour))
+        key = chart.right + 10, chart.top - 8 - 15.5 * place
+        chart.drawing.marks([key], marker, 5, Look(colour, colour))
+        chart.drawing.word((key[0] + 8, key[1]), name, size=SMALL, colour=INK)
+    told = f"At the end highest for {class_names[order[0]]}, lowest for {class_names[order[-1]]}." if order else ""
+    return chart.svg(f"{buffer} per class during training, {label}", told)
 
 
 def state_buffers(log: Log, num_classes: int) -> list[str]:
@@ -143,9 +148,20 @@ def state_buffers(log: Log, num_classes: int) -> list[str]:
     return found
 
 
-def _defined(rows: Sequence[tuple[int, float | None]]) -> tuple[list[int], list[float]]:
-    kept = [(epoch, value) for epoch, value in rows if value is not None]
-    return [epoch for epoch, _ in kept], [value for _, value in kept]
+def _curve(chart: Chart, line: Sequence[Point], look: Look, dots: Look | None = None) -> None:
+    """Draw a curve; without a line to any neighbour a point would not be seen, so that a single one is a dot."""
+    chart.lines([line], look)
+    known = [point for point in line if not math.isnan(point[1])]
+    if dots is not None or len(known) == 1:
+        chart.marks(known, "o", 3, dots or Look(look.edge, look.edge))
+
+
+def _around(values: Iterable[float], share: float = 0.03) -> Point:
+    """Return an interval around all values that are numbers, with a share of their range as air."""
+    known = [float(value) for value in values if math.isfinite(value)]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    air = share * (high - low) or 0.5
+    return low - air, high + air
 
 
 def _percent(value: float | None) -> float:

@@ -9,32 +9,33 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.patches import Circle, FancyArrowPatch
+from matplotlib.path import Path
 
 from fairbench.metrics.classwise import worst_class
 from fairbench.metrics.diagnosis import Diagnosis
 from fairbench.metrics.flows import Edge, Flows, flows
+from fairbench.reporting.chart import Chart, Key
+from fairbench.reporting.drawing import Drawing, Look, Point
 from fairbench.reporting.plot_style import (
     MUTED,
     ROBUST_COLOUR,
     SMALL,
     WIDTH,
     WORST_COLOUR,
-    canvas,
     label_width,
-    legend_above,
     share_colour,
     shorten,
-    styled,
-    to_svg,
 )
 
 #: More nodes than this make no graph that can be read.
 NODES = 20
+#: Up to here there is room for long names around the circle.
+_FEW = 12
 _LEAST = 0.02
 _MANY = 0.08
-_RADIUS = 0.17
+#: The radius of a node, and how far an arrow bends aside, as a share of its length.
+_RADIUS = 13.0
+_BEND = 0.16
 
 
 def graph_nodes(found: Diagnosis) -> str:
@@ -64,25 +65,22 @@ def flow_graph(found: Diagnosis, names: Sequence[str], label: str) -> str:
         home = found.superclasses.of_class if found.superclasses is not None else (0,) * len(words)
         order = sorted(range(len(words)), key=lambda c: (home[c], c))
     worst = worst_class(accuracy)
-    labels = [shorten(words[c], 14) for c in order]
-    margin = label_width(labels, SMALL) + _RADIUS + 0.05
-    ring = (WIDTH - 2 * margin) / 2
-    height = 2 * ring + 2 * _RADIUS + 0.7
-    centre = (WIDTH / 2, height / 2)
+    labels = {c: shorten(words[c], 14 if len(order) <= _FEW else 11) for c in order}
+    width = 72 * WIDTH
+    margin = 72 * label_width(list(labels.values()), SMALL) + _RADIUS + 3
+    ring = (width - 2 * margin) / 2
+    height = 2 * ring + 2 * _RADIUS + 50
     angle = {c: math.pi / 2 - 2 * math.pi * place / len(order) for place, c in enumerate(order)}
-    at = {c: (centre[0] + ring * math.cos(a), centre[1] + ring * math.sin(a)) for c, a in angle.items()}
-    with styled():
-        figure, axes = canvas(height, left=0, bottom=0, top=0, right=0)
-        axes.set(xlim=(0, WIDTH), ylim=(0, height))
-        axes.set_axis_off()
-        for edge in reversed(_shown(graph)):
-            axes.add_artist(_arrow(edge, at, from_worst=edge.source == worst))
-        for c in order:
-            _node(axes, at[c], angle[c], accuracy[c], shorten(words[c], 14), worst=c == worst)
-        told = "; ".join(
-            f"{words[e.source]} to {words[e.target]} {100 * e.share_of_class:.0f} %" for e in graph.edges[:4]
-        )
-        return to_svg(figure, f"Where samples go under {found.attack}, {label}", f"Largest arrows: {told}.")
+    at = {c: (width / 2 + ring * math.cos(a), height / 2 + ring * math.sin(a)) for c, a in angle.items()}
+    # Neighbours on a full circle do not touch.
+    radius = min(_RADIUS, 0.9 * ring * math.sin(math.pi / max(len(order), 2)))
+    sheet = Drawing(width, height)
+    for edge in reversed(_shown(graph)):
+        _arrow(sheet, edge, at, radius, from_worst=edge.source == worst)
+    for c in order:
+        _node(sheet, at[c], angle[c], accuracy[c], labels[c], radius, worst=c == worst)
+    told = "; ".join(f"{words[e.source]} to {words[e.target]} {100 * e.share_of_class:.0f} %" for e in graph.edges[:4])
+    return sheet.svg(f"Where samples go under {found.attack}, {label}", f"Largest arrows: {told}.")
 
 
 def _shown(graph: Flows) -> list[Edge]:
@@ -93,36 +91,54 @@ def _shown(graph: Flows) -> list[Edge]:
     ]  # fmt: skip
 
 
-def _arrow(edge: Edge, at: dict[int, tuple[float, float]], *, from_worst: bool) -> FancyArrowPatch:
+def _arrow(sheet: Drawing, edge: Edge, at: dict[int, Point], radius: float, *, from_worst: bool) -> None:
+    """Draw a bent arrow from the rim of one node to the rim of another."""
     width = 0.6 + 9 * min(edge.share_of_class, 0.6)
-    return FancyArrowPatch(
-        at[edge.source], at[edge.target], connectionstyle="arc3,rad=0.16", shrinkA=72 * _RADIUS, shrinkB=72 * _RADIUS,
-        arrowstyle=f"-|>,head_length={2.6 + width / 2:.1f},head_width={1.4 + width / 2:.1f}", linewidth=width,
-        color=WORST_COLOUR if from_worst else MUTED, alpha=0.9 if from_worst else 0.6, capstyle="butt",
-        joinstyle="miter", mutation_scale=1,
-    )  # fmt: skip
+    source, target = np.array(at[edge.source]), np.array(at[edge.target])
+    across = target - source
+    control = (source + target) / 2 + _BEND * np.array([across[1], -across[0]])
+    # Along the curve from one centre to the other, what lies outside both nodes.
+    t = np.linspace(0, 1, 201)[:, None]
+    curve = (1 - t) ** 2 * source + 2 * t * (1 - t) * control + t**2 * target
+    long, wide = 2 * (2.6 + width / 2), 2 * (1.4 + width / 2)
+    away, left = np.hypot(*(curve - source).T), np.hypot(*(curve - target).T)
+    tip, base = curve[left >= radius][-1], curve[left >= min(radius + long, left.max())][-1]
+    look = Look(WORST_COLOUR if from_worst else MUTED, width=width, alpha=0.9 if from_worst else 0.6)
+    outside = t[(away >= radius) & (left >= radius + 0.8 * long), 0]
+    if outside.size:
+        start, stop = float(outside[0]), float(outside[-1])
+        ends = [(1 - s) ** 2 * source + 2 * s * (1 - s) * control + s**2 * target for s in (start, stop)]
+        # The blossom of a quadratic curve: the control point of its part between two parameters.
+        middle = (1 - start) * (1 - stop) * source + (start + stop - 2 * start * stop) * control + start * stop * target
+        sheet.path(Path([ends[0], middle, ends[1]], [Path.MOVETO, Path.CURVE3, Path.CURVE3]), look)
+    along = (tip - base) / max(float(np.hypot(*(tip - base))), 1e-9)
+    side = wide / 2 * np.array([-along[1], along[0]])
+    head = [tip, base + side, base - side, tip]
+    sheet.path(
+        Path(head, [Path.MOVETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]), Look(fill=look.edge, alpha=look.alpha)
+    )
 
 
-def _node(axes: Axes, place: tuple[float, float], angle: float, accuracy: float, word: str, *, worst: bool) -> None:
-    fill, ink = ("#ffffff", MUTED) if math.isnan(accuracy) else share_colour(float(accuracy))
-    axes.add_artist(
-        Circle(
-            place, _RADIUS, facecolor=fill, edgecolor=WORST_COLOUR if worst else MUTED,
-            linewidth=2 if worst else 0.8, zorder=3,
-        )
-    )  # fmt: skip
-    if not math.isnan(accuracy):
-        axes.text(
-            *place, f"{100 * accuracy:.0f}", ha="center", va="center_baseline", fontsize=SMALL, color=ink, zorder=4
-        )
-    away = _RADIUS + 0.06
+def _node(
+    sheet: Drawing, place: Point, angle: float, accuracy: float, word: str, radius: float, *, worst: bool
+) -> None:
+    known = not math.isnan(accuracy)
+    fill, ink = share_colour(float(accuracy)) if known else ("#ffffff", MUTED)
+    rim = Look(WORST_COLOUR if worst else MUTED, fill, 2 if worst else 0.8)
+    sheet.marks([place], "o", 2 * radius, rim)
+    if known:
+        sheet.word(place, f"{100 * accuracy:.0f}", size=min(SMALL, radius), colour=ink, anchor="middle")
     side, rise = math.cos(angle), math.sin(angle)
     steep = abs(side) < 0.35
-    axes.text(
-        place[0] + (0 if steep else math.copysign(away, side)),
-        place[1] + (math.copysign(away + 0.07, rise) if steep else 0),
-        word, fontsize=SMALL, va="center_baseline", ha="center" if steep else "left" if side > 0 else "right",
-        color=WORST_COLOUR if worst else ROBUST_COLOUR, fontweight="bold" if worst else "normal", zorder=4,
+    away = radius + 4
+    to = (
+        (place[0], place[1] + math.copysign(away + 6, rise))
+        if steep
+        else (place[0] + math.copysign(away, side), place[1])
+    )
+    sheet.word(
+        to, word, size=SMALL, anchor="middle" if steep else "left" if side > 0 else "right",
+        colour=WORST_COLOUR if worst else ROBUST_COLOUR, bold=worst,
     )  # fmt: skip
 
 
@@ -134,23 +150,30 @@ def temperature_curve(found: Diagnosis, label: str) -> str:
     average = [float(100 * (p.both + p.gained).sum() / p.count.sum()) for p in after]
     lowest = [float(100 * np.nanmin(p.after)) for p in after]
     before = after[0]
-    with styled():
-        figure, axes = canvas(3.3, left=0.62, bottom=0.5, top=0.5)
-        plain = sweep[0].gain.weaker
-        axes.axhline(100 * (before.both + before.lost).sum() / before.count.sum(), color=MUTED, linewidth=1,
-                     linestyle=(0, (4, 3)), label=f"{shorten(plain, 12)}, average")  # fmt: skip
-        axes.axhline(100 * float(np.nanmin(before.before)), color=WORST_COLOUR, linewidth=1, linestyle=(0, (1, 2)),
-                     label=f"{shorten(plain, 12)}, worst class")  # fmt: skip
-        axes.plot(t, average, "o-", color=ROBUST_COLOUR, markersize=5, label="at T, average")
-        axes.plot(t, lowest, "D-", color=WORST_COLOUR, markersize=5, label="at T, worst class")
-        axes.set_xscale("log")
-        axes.set_xticks(t, [f"{value:g}" for value in t])
-        axes.minorticks_off()
-        axes.set(ylim=(0, 100), xlabel="temperature T", ylabel="accuracy (%)")
-        axes.grid(axis="y")
-        legend_above(figure, axes, 2)
-        best = min(range(len(t)), key=lambda i: (average[i], i))
-        return to_svg(
-            figure, f"Accuracy under Temperature-PGD over T, {label}",
-            f"Lowest average {average[best]:.1f} % at T = {t[best]:g}. All values are in the table beside the plot.",
-        )  # fmt: skip
+    plain = sweep[0].gain.weaker
+    logs = [math.log10(value) for value in t]
+    air = 0.05 * (logs[-1] - logs[0]) or 0.5
+    chart = Chart(3.3, left=0.66, bottom=0.5, top=0.5, x=(min(logs) - air, max(logs) + air), y=(0, 100))
+    chart.y_axis("accuracy (%)", ticks=range(0, 101, 20))
+    chart.x_axis("temperature T", ticks=logs, names=[f"{value:g}" for value in t], grid=False)
+    keys = []
+    for name, level, look in (
+        ("average", (before.both + before.lost).sum() / before.count.sum(), Look(MUTED, dash=(4, 3))),
+        ("worst class", float(np.nanmin(before.before)), Look(WORST_COLOUR, dash=(1, 2))),
+    ):
+        chart.lines([[(x, 100 * float(level)) for x in chart.x]], look)
+        keys.append(Key(f"{shorten(plain, 12)}, {name}", look))
+    for name, values, colour, marker in (
+        ("average", average, ROBUST_COLOUR, "o"),
+        ("worst class", lowest, WORST_COLOUR, "D"),
+    ):
+        look, filled = Look(colour, width=1.5), Look(colour, colour)
+        chart.lines([list(zip(logs, values, strict=True))], look)
+        chart.marks(zip(logs, values, strict=True), marker, 5, filled)
+        keys.append(Key(f"at T, {name}", look, marker, filled))
+    chart.legend(keys)
+    best = min(range(len(t)), key=lambda i: (average[i], i))
+    return chart.svg(
+        f"Accuracy under Temperature-PGD over T, {label}",
+        f"Lowest average {average[best]:.1f} % at T = {t[best]:g}. All values are in the table beside the plot.",
+    )

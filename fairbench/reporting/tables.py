@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fairbench.outcomes import NATURAL
@@ -42,6 +43,21 @@ def papers_table(sample_set: SampleSet) -> Table:
     notes = (IF_EQUAL_NOTE, *((BEST_NOTE,) if len(rows) > 1 else ()))
     caption = f"{sample_set.samples}, {sample_set.threat}"
     return Table(f"{sample_set.key}-comparison", caption, tuple(columns), mark_best(columns, rows), notes)
+
+
+def attack_tables(table: Table) -> tuple[Table, ...]:
+    """Return a papers' table as one narrow table per attack, called after it: the same cells, without notes."""
+    found: list[Table] = []
+    start = 1
+    for group, width in table.groups[1:]:
+        kept = (0, *range(start, start + width))
+        columns = tuple(replace(table.columns[place], group="") for place in kept)
+        rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
+        # An attack that a run lacks has no row of dashes here.
+        rows = tuple(row for row in rows if any(cell.text for cell in row[1:]))
+        found.append(Table(f"{table.name}-{len(found) + 1}", group, columns, rows))
+        start += width
+    return tuple(found)
 
 
 def summary_table(sets: Sequence[SampleSet]) -> Table:

@@ -35,6 +35,20 @@ def samples_table(sets: Sequence[SampleSet]) -> Table:
     return Table("samples", "Which samples each attack saw", columns, tuple(rows), notes)
 
 
+def shared_samples_table(table: Table) -> Table:
+    """Return `samples_table` for a page: what several runs share is said once, with the runs that share it."""
+    runs = list(dict.fromkeys(row[1].text for row in table.rows))
+    shared: dict[tuple[Cell, ...], list[str]] = {}
+    for row in table.rows:
+        shared.setdefault(row[2:], []).append(row[1].text)
+    rows = tuple(
+        (*cells[:-1], Cell(f"all {len(runs)}" if len(runs) > 1 and own == runs else ", ".join(own)), cells[-1])
+        for cells, own in shared.items()
+    )
+    columns = (*table.columns[2:-1], Column("runs", text=True), table.columns[-1])
+    return Table("shared-samples", "Each attack: the images it saw and its settings", columns, rows, table.notes)
+
+
 def flags(view: RunView) -> list[Mapping[str, Any]]:
     """Return the flags of a run's record."""
     return [flag for flag in view.record.get("flags") or [] if isinstance(flag, Mapping)]
@@ -77,6 +91,16 @@ def provenance_tables(sets: Sequence[SampleSet]) -> list[Table]:
         heads = (Column("run", text=True), *(Column(name, text=True) for name in differing))
         found.append(Table("provenance-by-run", "Different between runs", heads, rows))
     return found
+
+
+def one_run_tables(table: Table) -> tuple[Table, ...]:
+    """Return the table of what differs between runs as one narrow table of field and value per run."""
+    columns = (Column("field", text=True), Column("value", text=True))
+    heads = [Cell(column.head) for column in table.columns[1:]]
+    return tuple(
+        Table(f"{table.name}-{place}", row[0].text, columns, tuple(zip(heads, row[1:], strict=True)))
+        for place, row in enumerate(table.rows, start=1)
+    )
 
 
 def _brief(name: str, value: str) -> str:

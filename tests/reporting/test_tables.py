@@ -7,6 +7,7 @@ from pathlib import Path
 from fairbench.reporting.figures import training_log
 from fairbench.reporting.table import Cell
 from fairbench.reporting.tables import (
+    attack_tables,
     class_run_table,
     class_state_table,
     classes_table,
@@ -16,7 +17,13 @@ from fairbench.reporting.tables import (
     summary_table,
     training_table,
 )
-from fairbench.reporting.tables_records import flags_table, provenance_tables, samples_table
+from fairbench.reporting.tables_records import (
+    flags_table,
+    one_run_tables,
+    provenance_tables,
+    samples_table,
+    shared_samples_table,
+)
 from fairbench.reporting.view import view_runs
 from fairbench.runs import Run
 
@@ -122,6 +129,20 @@ def test_which_samples_each_attack_saw(make_run: Callable[..., Run]) -> None:
     ]  # fmt: skip
 
 
+def test_a_page_says_once_what_runs_share(make_run: Callable[..., Run]) -> None:
+    hits = {"natural": [9, 5], "pgd20": [6, 2]}
+    one, two, three = (make_run(name, hits, 10, model=name) for name in "abc")
+    few = make_run("d", {"natural": [2, 1]}, 2, selection="first 2 of each class")
+    rows = shared_samples_table(samples_table(view_runs([one, two, three, few]))).rows
+    assert [_texts(row)[:4] + _texts(row)[6:7] for row in rows] == [
+        ["natural", "20", "10", "all", "a, b, c"],
+        ["pgd20", "20", "10", "all", "a, b, c"],
+        ["natural", "4", "2", "first 2 of each class", "d"],
+    ]
+    rows = shared_samples_table(samples_table(view_runs([one, two]))).rows
+    assert [row[6].text for row in rows] == ["all 2", "all 2"]
+
+
 def test_flags_name_their_class(make_run: Callable[..., Run]) -> None:
     flag = {"name": "zero-gradient", "severity": "warning", "class": 1, "evidence": "e", "advice": "a"}
     run = make_run("r", {"natural": [9, 5]}, 10, flags=[flag, {"name": "x", "class": None}, {"name": "y", "class": 99}])
@@ -152,6 +173,26 @@ def test_provenance_tells_what_is_shared_from_what_differs(make_run: Callable[..
     ]
     (alone,) = provenance_tables(view_runs([a]))
     assert {row[0].text: row[1].text for row in alone.rows}["model sha256"] == a.record["model"]["sha256"]
+
+
+def test_provenance_of_one_run_has_its_values_in_order(make_run: Callable[..., Run]) -> None:
+    runs = [make_run(name, {"natural": [9, 5]}, 10, model="net", seconds=place) for place, name in enumerate("ab")]
+    table = provenance_tables(view_runs(runs))[1]
+    assert [(one.caption, [_texts(row) for row in one.rows]) for one in one_run_tables(table)] == [
+        ("a", [["seconds", "0"]]),
+        ("b", [["seconds", "1"]]),
+    ]
+
+
+def test_the_papers_table_in_one_table_per_attack(make_run: Callable[..., Run]) -> None:
+    a = make_run("a", {"natural": [9, 5], "pgd20": [6, 2]}, 10, model="a")
+    b = make_run("b", {"natural": [8, 6]}, 10, model="b")
+    whole = papers_table(view_runs([a, b])[0])
+    natural, pgd = attack_tables(whole)
+    assert (natural.caption, pgd.caption) == ("natural", "pgd20")
+    assert natural.rows == tuple(row[:6] for row in whole.rows)
+    assert pgd.rows == ((whole.rows[0][0], *whole.rows[0][6:]),), "a run without the attack has no row of dashes"
+    assert [column.head for column in pgd.columns] == ["Model", "Avg", "Worst", "Equal", "SD", "NSD"]
 
 
 def test_training_tables(make_run: Callable[..., Run], tmp_path: Path) -> None:

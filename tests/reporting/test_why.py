@@ -11,10 +11,11 @@ import pytest
 
 from fairbench.data import class_names
 from fairbench.metrics.diagnosis import diagnose
-from fairbench.reporting.figures_why import rankings_of, why_of
+from fairbench.reporting.figures_why import Why, rankings_of, why_of
 from fairbench.reporting.page import build_page
 from fairbench.reporting.plots_why import graph_nodes
 from fairbench.reporting.report import write_report
+from fairbench.reporting.table import Cell, Column, Table
 from fairbench.reporting.view import RunView, view_runs
 from fairbench.reporting.why import why
 from fairbench.runs import Run
@@ -122,3 +123,15 @@ def test_a_damaged_record_of_the_classifier_is_bad_input(ten: Callable[..., Run]
     (run.folder / "classifier.json").write_text('{"layer": "fc", "weight_norm": [1, 2]}')
     with pytest.raises(BadInput, match="10 numbers"):
         write_report([run.folder])
+
+
+def test_a_table_too_wide_for_a_screen_is_shown_group_by_group() -> None:
+    heads = [Column("class", text=True), *(Column(head, group) for group in "abcd" for head in ("x", "y", "z"))]
+    row = (Cell("cat"), *(Cell(str(place)) for place in range(12)))
+    wide = Table("t", "Gains", tuple(heads), (row,), ("note",))
+    small = Table("s", "Gains", tuple(heads[:4]), (row[:4],))
+    single = Table("p", "Plain", tuple(Column(str(place)) for place in range(13)), (row,))
+    shown = Why((), (), (wide, small, single)).narrow
+    assert [table.name for table in shown] == ["t-1", "t-2", "t-3", "t-4", "s", "p"]
+    assert [cell.text for cell in shown[1].rows[0]] == ["cat", "3", "4", "5"]
+    assert (shown[1].caption, shown[0].notes, shown[3].notes) == ("Gains: b", (), ("note",))

@@ -9,15 +9,14 @@ Shape key: N images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
 
 from fairbench.attacks.square import square
-from fairbench.evaluation.masking.decide import Bools, Ints, share_flags, share_flags_of_looks
-from fairbench.evaluation.masking.rows import BLACK_BOX_TOLERANCE, SQUARE_EVIDENCE
+from fairbench.evaluation.masking.decide import Bools, share_flags
+from fairbench.evaluation.masking.rows import BLACK_BOX_TOLERANCE, square_wins
 from fairbench.evaluation.masking.searches import STEPS, apgd_ce, apgd_t, gradient_descent
 from fairbench.evaluation.masking.target import Target
 from fairbench.models.attack_copy import attack_copy
@@ -35,33 +34,8 @@ def survivors(target: Target) -> Bools:
     return left
 
 
-def square_flags(
-    target: Target, left: Callable[[], Bools], further: Sequence[Callable[[], Target]]
-) -> list[dict[str, Any]]:
-    """Run Square on the survivors; where it breaks some, but too few to decide, on further images too.
-
-    Networks on which Square wins by less than a point of robust accuracy (partial masking) take 500 to 2,000 images.
-
-    Args:
-        target: the check's images.
-        left: its survivors (N,).
-        further: makes other images, in this order.
-    """
-
-    def looks() -> Iterator[tuple[Bools, Ints]]:
-        yield _square_alone(target, left()), target.labels
-        for make in further:
-            more = make()
-            yield _square_alone(more, survivors(more)), more.labels
-
-    return share_flags_of_looks(
-        "square-wins", looks(), 1 + len(further), share=BLACK_BOX_TOLERANCE,
-        evidence=SQUARE_EVIDENCE.replace("{after}", "long attacks with gradients"),
-    )  # fmt: skip
-
-
-def _square_alone(target: Target, left: Bools) -> Bools:
-    """Return which images (N,) Square breaks and long attacks with gradients don't."""
+def square_flags(target: Target, left: Bools) -> list[dict[str, Any]]:
+    """Run Square on the survivors (N,)."""
     # The copy recomputes only what a square changes; that what it finds fools the model itself is checked.
     copy = attack_copy(target.model, target.x[:8])
     threat = target.threat
@@ -69,7 +43,8 @@ def _square_alone(target: Target, left: Bools) -> Bools:
     def attack(model: nn.Module, x: Tensor, y: Tensor, random: SampleRandom) -> Tensor:
         return square(copy, x, y, eps=threat.eps, random=random, norm=threat.norm, queries=QUERIES)
 
-    return _withstood(target, target.broken_by(attack, target.places(left), "square"))
+    alone = _withstood(target, target.broken_by(attack, target.places(left), "square"))
+    return square_wins(alone, target.labels, after="long attacks with gradients")
 
 
 def transfer_flags(target: Target, left: Bools, surrogate: nn.Module) -> list[dict[str, Any]]:

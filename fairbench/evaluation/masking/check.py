@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,6 @@ from fairbench.threat import Threat
 
 #: Images of a check where the person names no number: about as many of each class as of any other.
 IMAGES = 200
-#: How many Square looks at, in all, where it wins on some of the first and they are too few to decide.
-MORE_IMAGES = (500, 1000, 2000)
 #: Whose rows show flags.
 _ATTACKS = ("fgsm", "pgd20")
 
@@ -78,8 +76,7 @@ def check_model(
         dataset: the whole split.
         threat: norm and radius, above 0.
         trust: raises refusals, or keeps those accepted.
-        samples_per_class: the first of each class; None: 200 images, equally spread over classes, and up to 2,000 for
-            Square where it wins on some and they are too few to decide.
+        samples_per_class: the first of each class; None: 200 images, equally spread over classes.
         batch_size: images per forward; None: fixed by the model and the images.
         seed: of all noise.
         device: where the model runs.
@@ -95,9 +92,8 @@ def check_model(
         raise BadInput("a check needs a radius above 0, but eps is 0; give one with --eps, such as 8/255.")
     trust, progress, device = trust or Trust(), progress or Silent(), torch.device(device)
     model.to(device)
-    more: list[Dataset] = []
     if samples_per_class is None:
-        chosen, *more = _growing(dataset)
+        chosen = dataset.take(stratified(dataset, IMAGES), selection=f"{IMAGES} spread over the classes")
     else:
         chosen = dataset.first_per_class(samples_per_class)
     with frozen(model), exact_arithmetic(None):
@@ -105,8 +101,7 @@ def check_model(
         target = _target(model, chosen, threat, batch_size, seed, device)
         forwards.check_repeats(target, trust)
         check_natural(model, dataset, normalizations or {}, trust, device)
-        further = [partial(_target, model, one, threat, batch_size, seed, device) for one in more]
-        probes, left_out = _probes(target, chosen, surrogate, further)
+        probes, left_out = _probes(target, chosen, surrogate)
         flags = []
         bar = progress.start("check", len(probes), 0)
         for probe in probes.values():
@@ -115,17 +110,6 @@ def check_model(
         progress.finish(bar)
         check_mode(model, trust)
     return CheckResult([*trust.flags, *flags], len(chosen), tuple(probes), left_out)
-
-
-def _growing(dataset: Dataset) -> list[Dataset]:
-    """Return the images of a check, spread over the classes, and those that Square may look at after them."""
-    parts, before = [], np.zeros(0, dtype=np.int64)
-    for count in (IMAGES, *MORE_IMAGES):
-        rows = stratified(dataset, count)
-        if len(new := np.setdiff1d(rows, before)):
-            parts.append(dataset.take(new, selection=f"{len(new)} spread over the classes"))
-        before = rows
-    return parts
 
 
 def _target(
@@ -138,7 +122,7 @@ def _target(
 
 
 def _probes(
-    target: Target, dataset: Dataset, surrogate: nn.Module | None, further: Sequence[Callable[[], Target]]
+    target: Target, dataset: Dataset, surrogate: nn.Module | None
 ) -> tuple[dict[str, Callable[[], list[dict[str, Any]]]], dict[str, str]]:
     """Return the probes by what they look at, cheap ones first, and why others are left out."""
     left_out = {}
@@ -156,7 +140,7 @@ def _probes(
     probes["other radii"] = lambda: not_monotone(target)
     probes["unbounded radius"] = lambda: unbounded_eps(target)
     left = cache(lambda: survivors(target))
-    probes["Square"] = lambda: square_flags(target, left, further)
+    probes["Square"] = lambda: square_flags(target, left())
     if surrogate is None:
         left_out["transfer"] = "give another network's checkpoint with --transfer-from"
     elif target.threat.norm == "L1":

@@ -9,7 +9,7 @@ Shape key: N images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,9 +32,7 @@ def more_than(hits: int, total: int, share: float) -> float:
     return float(binom.sf(hits - 1, total, share))
 
 
-def share_flags(
-    name: str, hits: Bools, labels: Ints, *, share: float, evidence: str, level: float = LEVEL
-) -> list[dict[str, Any]]:
+def share_flags(name: str, hits: Bools, labels: Ints, *, share: float, evidence: str) -> list[dict[str, Any]]:
     """Return the flag of each group of images (all, each class) that shows a sign more often than `share` allows.
 
     Args:
@@ -43,35 +41,11 @@ def share_flags(
         labels: (N,) their classes.
         share: of images that may show it.
         evidence: the sentence, with {hits} and {total}.
-        level: of the test for all, and of those for the classes together.
     """
     return _decide(
         name, labels, lambda group: more_than(int(hits[group].sum()), int(group.sum()), share),
-        lambda group: evidence.format(hits=int(hits[group].sum()), total=int(group.sum())), level,
+        lambda group: evidence.format(hits=int(hits[group].sum()), total=int(group.sum())),
     )  # fmt: skip
-
-
-def share_flags_of_looks(
-    name: str, looks: Iterable[tuple[Bools, Ints]], most: int, *, share: float, evidence: str
-) -> list[dict[str, Any]]:
-    """Return the flags of the first look at which some are raised, or at which no image has shown the sign.
-
-    In between, where there are hits and too few images to decide, it takes the next look. The looks share the level.
-
-    Args:
-        name: of the flag.
-        looks: hits and labels of the images that each look adds, made when they are asked for.
-        most: how many looks there can be.
-        share: of images that may show the sign.
-        evidence: the sentence, with {hits} and {total}.
-    """
-    hits, labels = np.zeros(0, dtype=bool), np.zeros(0, dtype=np.int64)
-    for more_hits, more_labels in looks:
-        hits, labels = np.concatenate([hits, more_hits]), np.concatenate([labels, more_labels])
-        found = share_flags(name, hits, labels, share=share, evidence=evidence, level=LEVEL / most)
-        if found or not hits.any():
-            return found
-    return []
 
 
 def paired_flags(name: str, surprising: Bools, expected: Bools, labels: Ints, *, evidence: str) -> list[dict[str, Any]]:
@@ -95,14 +69,14 @@ def paired_flags(name: str, surprising: Bools, expected: Bools, labels: Ints, *,
 
 
 def _decide(
-    name: str, labels: Ints, p_value: Callable[[Bools], float], evidence: Callable[[Bools], str], level: float = LEVEL
+    name: str, labels: Ints, p_value: Callable[[Bools], float], evidence: Callable[[Bools], str]
 ) -> list[dict[str, Any]]:
     """Flag the whole, and the classes that show it alone; where most classes do, the whole says that for them."""
     classes = np.unique(labels)
     adjusted = holm([p_value(labels == label) for label in classes])
-    alone = [int(label) for label, p in zip(classes, adjusted, strict=True) if p < level]
+    alone = [int(label) for label, p in zip(classes, adjusted, strict=True) if p < LEVEL]
     found = []
-    if len(labels) and p_value(np.ones(len(labels), dtype=bool)) < level:
+    if len(labels) and p_value(np.ones(len(labels), dtype=bool)) < LEVEL:
         where = f" (in {len(alone)} of {len(classes)} classes on its own)" if len(alone) > 1 else ""
         found.append(flag(name, evidence(np.ones(len(labels), dtype=bool)) + where))
         if 2 * len(alone) > len(classes):

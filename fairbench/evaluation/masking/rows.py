@@ -14,7 +14,6 @@ from fairbench.evaluation.masking.decide import TOLERANCE, Bools, Ints, paired_f
 from fairbench.outcomes import NATURAL, Outcomes
 from fairbench.threat import Threat
 
-SQUARE_EVIDENCE = "Square broke {hits} of {total} images that {after} did not"
 #: What Square may break after the white-box parts: the tolerance of the original AutoAttack (0.2 points), as a share.
 BLACK_BOX_TOLERANCE = 0.002
 #: Margins that differ by less, relatively, are equal in float32.
@@ -96,8 +95,10 @@ def _square_wins(
 
 def square_wins(alone: Bools, labels: Ints, *, after: str) -> list[dict[str, Any]]:
     """Return the flag for (N,) images that only Square broke, after the parts that `after` names."""
-    evidence = SQUARE_EVIDENCE.replace("{after}", after)
-    return share_flags("square-wins", alone, labels, share=BLACK_BOX_TOLERANCE, evidence=evidence)
+    return share_flags(
+        "square-wins", alone, labels, share=BLACK_BOX_TOLERANCE,
+        evidence="Square broke {hits} of {total} images that " + after + " did not",
+    )  # fmt: skip
 
 
 def _plain_attack_wins(outcomes: Outcomes, configs: Sequence[AttackConfig], labels: Ints) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fairbench.evaluation.masking.decide import LEVEL, more_than, paired_flags, share_flags, share_flags_of_looks
+from fairbench.evaluation.masking.decide import LEVEL, more_than, paired_flags, share_flags
 from fairbench.evaluation.masking.registry import FLAGS, flag
 
 SENTENCE = "{hits} of {total}"
@@ -92,26 +92,3 @@ def test_every_flag_says_what_to_do(name):
     assert list(entry) == ["name", "severity", "class", "evidence", "advice"]
     assert len(entry["advice"]) > 30
     assert FLAGS[name].meaning
-
-
-@pytest.mark.parametrize(
-    ("hits_of_looks", "taken", "evidence"),
-    [
-        ([0, 5, 5], 1, None),  # no sign on the first images: clean, and nothing more is looked at
-        ([2, 2, 5], 3, "9 of 1000"),  # P(X >= 2 | 200, .002) = .06; P(4 | 500) = .02; P(9 | 1000) = 2.4e-4 < .001 / 3
-        ([1, 0, 0], 3, None),
-        ([6, 0, 0], 1, "6 of 200"),  # P(X >= 6 | 200, .002) = 4e-6
-    ],
-)
-def test_looks_go_on_while_there_are_hits_and_no_decision(hits_of_looks, taken, evidence):
-    looked = []
-
-    def looks():
-        for count, images in zip(hits_of_looks, (200, 300, 500), strict=True):
-            looked.append(images)
-            labels = np.arange(images) % 10
-            yield np.arange(images) < count, labels
-
-    found = share_flags_of_looks("square-wins", looks(), 3, share=0.002, evidence=SENTENCE)
-    assert len(looked) == taken
-    assert [one["evidence"] for one in found if one["class"] is None] == ([evidence] if evidence else [])

@@ -135,7 +135,8 @@ def _refuse_wrong_kinds(record: Mapping[str, Any], place: Path) -> None:
         value: Any = record
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
-        wrong = value is not None and (not isinstance(value, kinds) or isinstance(value, bool))
+        null = len(keys) == 1 and keys[0] in record and value is None
+        wrong = null or (value is not None and (not isinstance(value, kinds) or isinstance(value, bool)))
         if wrong or (keys[-1] == "class_names" and not all(isinstance(name, str) for name in value or ())):
             raise BadInput(
                 f"the run record {str(place)[:200]} is not usable: {'.'.join(keys)} must be {right}, and not "

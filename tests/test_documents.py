@@ -78,6 +78,19 @@ def test_every_command_stands_in_the_readme() -> None:
         assert f"`fairbench {name}" in DOCUMENTS["README.md"]
 
 
+def test_the_readmes_first_numbers_are_those_of_the_committed_run() -> None:
+    pgd = metrics.summarize(fairbench.read_run(ROOT / "reports" / "digits-sat"))["attacks"]["pgd20"]
+    worst, interval = pgd["worst_class"], pgd["interval"]["worst_class"]
+    assert worst["name"] == "8"
+    for words in (
+        f"right on {100 * pgd['average']:.1f} % of 900",
+        f"on {100 * worst['accuracy']:.1f} % of the\neights",
+        f"({100 * interval[0]:.1f}\u2013{100 * interval[1]:.1f};",
+        f"near {100 * pgd['if_equal']['worst_class']['expected']:.1f})",
+    ):
+        assert words in DOCUMENTS["README.md"]
+
+
 def test_links_lead_somewhere() -> None:
     links = [(name, link) for name, text in DOCUMENTS.items() for link in re.findall(r"\]\(([^)#:]+)\)", text)]
     assert links

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 @click.command(name="check")
 @checkpoint_options
-@click.option("--norm", default="Linf", show_default=True, metavar="Linf|L2|L1")
+@click.option("--norm", default="Linf", show_default=True, metavar="Linf|L2|L1", help="Of the radius.")
 @click.option("--eps", metavar="8/255", help="Radius for pixels in [0, 1]. Default: the data set's.")
 @click.option("--samples-per-class", type=WholeNumber(1), help="The first N of each class. Default: 200 in all.")
 @click.option("--batch-size", type=WholeNumber(1), help="Images per forward. Default: fixed per model and data.")
-@click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N")
-@click.option("--seed", type=WholeNumber(0), default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N", help="Where it runs.")
+@click.option("--seed", type=WholeNumber(0), default=0, show_default=True, help="Of the attacks' noise.")
 @click.option("--accept", multiple=True, metavar="CHECK", help="Override a refusal, as printed in it; repeatable.")
 @click.option("--transfer-from", metavar="CHECKPOINT", help="Another network for the same images, to transfer from.")
 @click.option("--transfer-model", metavar="NAME|FILE.py:factory", help="Its architecture. Default: its sidecar's.")

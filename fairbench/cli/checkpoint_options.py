@@ -84,10 +84,10 @@ def open_checkpoint(
     Raises:
         BadInput: no such file, or it does not fit.
     """
-    from fairbench.data.registry import DATASETS
     from fairbench.models.checkpoint import read_sidecar
     from fairbench.models.file_kind import usable_kind
     from fairbench.models.load import load_checkpoint
+    from fairbench.models.normalize import candidates
 
     usable_kind(checkpoint, trust_program=trust_program)
     images = open_split(
@@ -99,7 +99,7 @@ def open_checkpoint(
     )
     # Only what was said, by a person or a sidecar, is believed without trying the others.
     unsaid = normalize is None and (loaded.sidecar or {}).get("normalize") is None and loaded.normalize == "none"
-    known = DATASETS[images.name].normalizations if unsaid and images.name in DATASETS else {}
+    known = candidates(images.name, images.shape[0]) if unsaid else {}
     return Opened(loaded, images, known)
 
 

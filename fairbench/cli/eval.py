@@ -38,11 +38,13 @@ RACE_OPTIONS = ("find_worst", "worst_below", "confidence")
 @click.option("--eps", metavar="8/255", help="Radius for pixels in [0, 1]. Default: a preset's, else the data set's.")
 @click.option("--samples-per-class", type=WholeNumber(1), help="The first N of each class. Default: all.")
 @click.option("--engine", default="native", show_default=True, metavar="native|reference", help="Of AutoAttack.")
-@click.option("--precision", default="float32", show_default=True, metavar="float32|bf16|float64")
+@click.option(
+    "--precision", default="float32", show_default=True, metavar="float32|bf16|float64", help="Of the network."
+)
 @click.option("--batch-size", type=WholeNumber(1), help="Images per block. Default: fixed per model and data.")
 @click.option("--threads", type=WholeNumber(1), help="CPU threads. Default: all cores; 1 under torchrun.")
-@click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N")
-@click.option("--seed", type=WholeNumber(0), default=0, show_default=True)
+@click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N", help="Where it runs.")
+@click.option("--seed", type=WholeNumber(0), default=0, show_default=True, help="Of the attacks' noise.")
 @click.option("--accept", multiple=True, metavar="CHECK", help="Override a refusal, as printed in it; repeatable.")
 @click.option(
     "--allow-random", is_flag=True,

@@ -60,8 +60,8 @@ STUDENTS = [
     Training("rslad", ["--method", "rslad"], 18, distilled=True),
     Training("absld", ["--method", "absld"], 17, distilled=True),
 ]
-#: The closing table shows the first one. With AutoAttack on all 900 digits in one run it takes two and a half times as
-#: long (6 min 10 s against 2 min 27 s on two cores).
+#: The closing table shows the first one. With AutoAttack on all 900 digits in one run everything takes over twice
+#: as long.
 EVALUATIONS = [
     Evaluation("", ["--attacks", "fgsm,pgd20,cw30"], 0.06),
     Evaluation("-aa", ["--attacks", "fgsm,pgd20,cw30,aa", "--samples-per-class", "10"], 0.15),

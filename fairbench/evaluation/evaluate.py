@@ -17,7 +17,7 @@ from fairbench import distributed, provenance
 from fairbench.data.dataset import ArrayDataset, Dataset
 from fairbench.data.dropped import WithoutClasses, restored
 from fairbench.data.load import load_dataset
-from fairbench.data.registry import DATASETS, Normalization
+from fairbench.data.registry import Normalization
 from fairbench.errors import BadInput
 from fairbench.evaluation.block_size import default_block_size
 from fairbench.evaluation.blocks import Unit, cut, run_units
@@ -32,6 +32,7 @@ from fairbench.evaluation.trust import Trust, check_mode, first_images, prefligh
 from fairbench.evaluation.units import attack_units, natural_unit, with_final_verdicts
 from fairbench.metrics.correlates import CLASSIFIER_FILE
 from fairbench.metrics.summary import metrics_bytes
+from fairbench.models.normalize import candidates
 from fairbench.outcomes import Outcomes
 from fairbench.progress import Progress, Silent
 from fairbench.runs import PROTOCOL_VERSION, SCHEMA_VERSION, Run, write_json, write_run
@@ -95,7 +96,7 @@ def evaluate(
     place = device_of(device)
     model.to(place)
     data = _as_dataset(dataset, y, model, place)
-    known = DATASETS[data.name].normalizations if model_record is None and data.name in DATASETS else {}
+    known = candidates(data.name, data.shape[0]) if model_record is None else {}
     record = model_record or {"name": name, "sha256": model_sha256(model), "normalize": "none"}
     plan = make_plan(
         data, attacks, norm=norm, eps=eps, seed=seed, batch_size=batch_size, precision=precision, engine=engine,

@@ -164,13 +164,22 @@ def _first_forward(model: nn.Module, x: Tensor, dataset: Dataset, trust: Trust) 
 
 
 def _check_probabilities(logits: Tensor, trust: Trust) -> None:
-    within = bool(((logits >= -1e-5) & (logits <= 1 + 1e-5)).all())
-    if within and bool(((logits.sum(1) - 1).abs() < 1e-4).all()):
-        trust.refuse(
-            "probabilities",
-            f"the model's outputs for {len(logits)} images lie in [0, 1] and sum to 1: they look like probabilities",
-            "return logits (remove the softmax), since its saturation hides the gradient from attacks",
-        )
+    """Refuse a softmax, one times a constant, and a sigmoid of each class."""
+    if bool((logits == logits[0]).all()):
+        return  # Nothing is predicted at all; natural accuracy tells that better.
+    totals = logits.sum(1)
+    same_sum = bool(((totals - totals[0]).abs() <= 1e-4 * totals[0].abs()).all())
+    if bool((logits >= -1e-5).all()) and bool(totals[0] > 0) and same_sum:
+        what = f"are not negative and sum to {float(totals[0]):.4g} for each"
+    elif bool(((logits >= 0) & (logits <= 1)).all()):
+        what = "all lie in [0, 1]"
+    else:
+        return
+    trust.refuse(
+        "probabilities",
+        f"the model's outputs for {len(logits)} images {what}: they look like probabilities",
+        "return logits (remove the softmax or sigmoid), since its saturation hides the gradient from attacks",
+    )
 
 
 def _check_deterministic(model: nn.Module, x: Tensor, logits: Tensor, trust: Trust) -> None:

@@ -3,7 +3,7 @@
 Paper      none; the baseline of every table.
 Official   none.
 Published  none to compare with.
-Measured   see README.
+Measured   digits: reports/leaderboard.md.
 Differs    nothing known.
 """
 

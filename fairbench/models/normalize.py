@@ -16,6 +16,15 @@ from fairbench.threat import parse_number
 NORMALIZATIONS: dict[str, Normalization] = {
     name: constants for spec in DATASETS.values() for name, constants in spec.normalizations.items()
 }
+#: What is tried for a person's own images, by their channels.
+_USUAL = {1: ("mnist", "mnist-half"), 3: ("cifar10", "imagenet", "half")}
+
+
+def candidates(dataset: str, channels: int) -> dict[str, Normalization]:
+    """Return the normalisations that are tried for a data set, by name: its own, or for other images the usual ones."""
+    if dataset in DATASETS:
+        return dict(DATASETS[dataset].normalizations)
+    return {name: NORMALIZATIONS[name] for name in _USUAL.get(channels, ())}
 
 
 class Normalized(nn.Module):

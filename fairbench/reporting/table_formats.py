@@ -113,7 +113,8 @@ def to_rich(table: Table) -> RichTable:
     shown = RichTable(title=Text(plain(table.caption)), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for place, column in enumerate(table.columns):
         head = plain(f"{column.group}\n" if column.group else "") + ("\n" if column.group else "")
-        words = [word for row in table.rows for word in plain(_full(row[place])).split()]
+        cells = [_full(row[place]) for row in table.rows]
+        words = [word for text in (*cells, column.group, column.head) for word in plain(text).split()]
         shown.add_column(
             Text(head + plain(column.head + _ARROW[column.better])),
             justify="left" if column.text else "right",
@@ -133,8 +134,12 @@ def to_text(table: Table, width: int = 120) -> str:
 
     out = io.StringIO()
     console = Console(file=out, width=width, color_system=None, markup=False, highlight=False, force_terminal=False)
-    shown = to_rich(table)
-    console.width = max(width, Measurement.get(console, console.options.update(width=10_000), shown).minimum)
+    shown, wide = to_rich(table), console.options.update(width=10_000)
+    if Measurement.get(console, wide, shown).maximum > width:
+        # rich takes what is too much from columns that may wrap, down to nothing; those of numbers keep their minimum.
+        for column in shown.columns:
+            column.width = column.min_width
+    console.width = max(width, Measurement.get(console, wide, shown).minimum)
     console.print(shown)
     for note in table.notes:
         console.print(plain(note), soft_wrap=True)

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import fairbench
 from fairbench.data.dataset import ArrayDataset
 from fairbench.errors import Refused
 from fairbench.evaluation.natural_accuracy import check_accuracy, check_natural
 from fairbench.evaluation.trust import Trust
+from fairbench.models.normalize import candidates
+
+ROOT = Path(__file__).resolve().parents[2]
 
 CPU = torch.device("cpu")
 
@@ -106,3 +112,19 @@ def test_a_wrong_order_of_classes_is_found_however_few_samples_are_attacked():
     with pytest.raises(Refused, match="in another order") as error:
         check_natural(Swapped(), whole, {}, Trust(), CPU)
     assert error.value.check == "low-accuracy"
+
+
+def test_a_persons_own_images_are_tried_with_usual_normalisations():
+    """A network that is right on normalised digits, given pixels, under a name that no registry knows."""
+    digits = fairbench.load_dataset("digits")
+    trained = fairbench.load_model(ROOT / "checkpoints" / "digits-natural.pt")
+    unpack = nn.Conv2d(1, 1, 1)
+    nn.init.constant_(unpack.weight, 0.3081)
+    nn.init.constant_(unpack.bias, 0.1307)
+    network = nn.Sequential(unpack, trained).eval()
+    x, y = digits.pixels(np.arange(len(digits))), digits.y
+    with pytest.raises(Refused, match="--normalize mnist") as error:
+        fairbench.evaluate(network, x, y=y, attacks="fgsm", eps="0.1")
+    assert error.value.check == "normalize"
+    assert candidates("mine", 3).keys() == {"cifar10", "imagenet", "half"}
+    assert candidates("mine", 5) == {}

@@ -132,6 +132,8 @@ def test_probabilities(model, dataset):
     run = evaluate(softmax, dataset, "fgsm", eps="0.1", accept=["probabilities"])
     assert [flag["name"] for flag in run.record["flags"]] == ["probabilities"]
     assert run.record["accepted"] == ["probabilities"]
+    refused("probabilities", wrapped(model, lambda z: 100 * z.softmax(1)), dataset)
+    refused("probabilities", wrapped(model, torch.sigmoid), dataset)
     # Log-probabilities are logits.
     evaluate(wrapped(model, lambda z: z.log_softmax(1)), dataset, "fgsm", eps="0.1")
 

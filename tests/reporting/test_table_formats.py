@@ -130,3 +130,13 @@ def test_a_class_named_by_a_digit_is_quoted_beside_its_value_but_not_in_csv() ->
     assert "80.0 “8”" in to_markdown(table)
     assert "80.0 ``8''" in to_latex(table)
     assert to_csv(table).splitlines()[1] == "net,80.0,8"
+
+
+def test_no_word_of_a_number_is_lost_or_broken_in_a_narrow_terminal() -> None:
+    columns = [Column("Model", text=True), *(Column(f"share {n}", group="pgd20") for n in range(8))]
+    table = Table(
+        "toy", "toy", tuple(columns), ((Cell("sat"), *(Cell(f"{n}2.5", "10.0", "98.5") for n in range(8))),), ()
+    )
+    shown = to_text(table, 60).split()
+    assert [f"{n}2.5" for n in range(8)] == [word for word in shown if word.endswith("2.5")]
+    assert shown.count("(10.0\u201398.5)") == shown.count("share") == shown.count("pgd20") == 8

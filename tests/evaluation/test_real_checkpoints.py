@@ -21,7 +21,10 @@ from fairbench.models.load import load_checkpoint
 
 @dataclass(frozen=True)
 class Reference:
-    """Accuracies of one checkpoint: natural on all 10,000, PGD-20 on the first 100 of each class, AutoAttack on 50."""
+    """Accuracies of one checkpoint: natural on all 10,000, PGD-20 on the first 100 of each class, AutoAttack on 50.
+
+    `flips` is how many of AutoAttack's 500 verdicts may differ.
+    """
 
     eps: str
     natural: float
@@ -29,6 +32,7 @@ class Reference:
     pgd_classes: tuple[float, ...] = ()
     autoattack: float | None = None
     autoattack_classes: tuple[float, ...] = ()
+    flips: int = 1
 
 
 MEASURED = {
@@ -36,6 +40,7 @@ MEASURED = {
         "0.3", 0.9899,
         0.894, (0.97, 0.98, 0.93, 0.95, 0.82, 0.87, 0.89, 0.91, 0.76, 0.86),
         0.854, (0.96, 1.0, 0.86, 0.92, 0.82, 0.88, 0.86, 0.92, 0.70, 0.62),
+        flips=3,  # Square decides here: the package's seeds 0 and 1, and 1 and 2, differ in 3 verdicts of these 500
     ),
     "mnist_fgsm": Reference(
         "0.3", 0.9850,
@@ -138,13 +143,13 @@ def test_no_attack_breaks_more_than_mixed_integer_programming_allows(real_data):
 @pytest.mark.parametrize("name", [name for name, known in MEASURED.items() if known.autoattack is not None])
 def test_autoattack_in_one_batch_is_the_package_s_own_number(name, real_data):
     """The same seed and batch as the package's driver. Threads and memory layout round differently, and one verdict
-    that flips changes the noise of the samples after it: one of 500 may differ, and it is in one class."""
+    that flips changes the noise of the samples after it: one of 500 may differ, or as many as between two seeds."""
     known = MEASURED[name]
     model, dataset = opened(name, real_data)
     run = evaluate(
         model, dataset.first_per_class(50), "aa", eps=known.eps, batch_size=500, engine="reference"
     )  # fmt: skip
     robust, y = run.outcomes.robust("aa"), run.outcomes.labels("aa")
-    assert abs(float(robust.mean()) - known.autoattack) <= 0.0021
+    assert abs(float(robust.mean()) - known.autoattack) <= known.flips / 500 + 1e-4
     found = np.array([robust[y == c].mean() for c in range(10)])
-    assert np.abs(found - known.autoattack_classes).sum() <= 0.021, found
+    assert np.abs(found - known.autoattack_classes).sum() <= known.flips / 50 + 1e-3, found

@@ -89,7 +89,10 @@ def average_against_worst(sample_set: SampleSet, attack: str) -> str:
     lift = (-8 * math.sin(math.radians(turn)), 8 * math.cos(math.radians(turn)))
     chart.word(middle, middle, "all classes equal", colour=MUTED, turn=turn, shift=lift)
     keys = []
-    for place, (view, metrics, (across, up)) in enumerate(zip(views, found, spans, strict=True)):
+    # By name, so that a model looks alike in the plots of every set that holds the same models.
+    by_name = sorted(range(len(views)), key=lambda number: views[number].label)
+    for number, (view, metrics, (across, up)) in enumerate(zip(views, found, spans, strict=True)):
+        place = by_name.index(number)
         worst, average = 100 * _worst(metrics), 100 * metrics["average"]
         colour, marker = SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)]
         cross = [[(across[0], worst), (across[1], worst)], [(average, up[0]), (average, up[1])]]

@@ -101,7 +101,10 @@ def run(args: list[str] | None = None) -> int:
         return 0
     except Exception:
         traceback.print_exc()
-        return _say("internal error: this is a bug in fairbench; please report the lines above.", 70)
+        return _say(
+            "internal error: a bug in fairbench, please report the lines above; unless they end in a file of your own "
+            "(--model FILE.py), which must take every image in [0, 1].", 70,
+        )  # fmt: skip
 
 
 def _say(sentence: str, code: int) -> int:

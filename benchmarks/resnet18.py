@@ -2,7 +2,7 @@
 
     FAIRBENCH_DATA=... python benchmarks/resnet18.py [--threads 2] [--out runs/resnet18]
 
-Trains a ResNet-18 with batch norm on 50 real CIFAR-10 images of each class (single-step adversarial training with a
+Trains a ResNet-18 with batch norm on 54 real CIFAR-10 images of each class (single-step adversarial training with a
 uniform start, minutes on two cores), and runs `benchmarks/autoattack.py` on the first 16 test images that the network
 keeps under PGD-20: once in float32, once in bf16. Both engines take the same reduced budget (printed); what a full run
 would cost is each part's seconds times the ratio of the counts (100 steps, 9 targets, 5,000 queries, one restart). The
@@ -26,7 +26,7 @@ BUDGET = ("--steps", "10", "--queries", "100", "--targets", "3")
 
 
 def subset(out: Path, data: Path) -> Path:
-    """Write 60 training images of each class, 10 of which become validation images, and the first 500 test images."""
+    """Write 60 training images of each class, 6 of which become validation images, and the first 500 test images."""
     folder = out / "images"
     folder.mkdir(parents=True, exist_ok=True)
     train, test = np.load(data / "train-0.npz"), np.load(data / "test.npz")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from fairbench.errors import OtherProcessEnded
 
 T = TypeVar("T")
 
@@ -21,7 +24,10 @@ def start(device: torch.device) -> bool:
     if device.type == "cuda":
         torch.cuda.set_device(device)  # NCCL gathers objects through the current device
     # Evaluation blocks may take long on one process while the others wait for it.
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=12))
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo", init_method=os.environ.get("FAIRBENCH_RENDEZVOUS", "env://"),
+        timeout=timedelta(hours=12), rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]),
+    )  # fmt: skip
     return True
 
 
@@ -51,12 +57,22 @@ def is_main() -> bool:
     return rank() == 0
 
 
+@contextmanager
+def _together() -> Iterator[None]:
+    """Say in a sentence that another process is gone, instead of what the backend says then."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OtherProcessEnded from error
+
+
 def sum_(value: Tensor) -> Tensor:
     """Sum `value` over the processes; no gradient flows through it."""
     if world_size() == 1:
         return value
     total = value.detach().clone()
-    dist.all_reduce(total)
+    with _together():
+        dist.all_reduce(total)
     return total
 
 
@@ -79,7 +95,8 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         if p.grad is None:
             p.grad = torch.zeros_like(p)
     flat = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
-    dist.all_reduce(flat)
+    with _together():
+        dist.all_reduce(flat)
     offset = 0
     for p in parameters:
         assert p.grad is not None
@@ -90,8 +107,9 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 def broadcast_(tensors: Iterable[Tensor]) -> None:
     """Overwrite every process's tensors with those of process 0."""
     if world_size() > 1:
-        for tensor in tensors:
-            dist.broadcast(tensor.data, 0)
+        with _together():
+            for tensor in tensors:
+                dist.broadcast(tensor.data, 0)
 
 
 def gather_objects(value: T) -> list[T]:
@@ -99,11 +117,13 @@ def gather_objects(value: T) -> list[T]:
     if world_size() == 1:
         return [value]
     gathered: list[T | None] = [None] * world_size()
-    dist.all_gather_object(gathered, value)
+    with _together():
+        dist.all_gather_object(gathered, value)
     return [item for item in gathered if item is not None]
 
 
 def barrier() -> None:
     """Wait until every process is here."""
     if world_size() > 1:
-        dist.barrier()
+        with _together():
+            dist.barrier()

@@ -4,7 +4,8 @@
     ├── BadInput (2)          what was wrong, what was received, what would be right: one sentence
     │   ├── Refused           a check of the evaluator said no; `check` names what `--accept` would override
     │   └── NotComparable     two runs that do not answer the same question
-    └── WriteFailed (74)      a write that failed after the work had begun (disk full)
+    ├── WriteFailed (74)      a write that failed after the work had begun (disk full)
+    └── OtherProcessEnded (70) one of several processes failed; its own sentence says why
 
 Anything else that escapes is a bug in fairbench: exit code 70, with a traceback.
 """
@@ -48,6 +49,13 @@ class WriteFailed(FairbenchError, OSError):
     """A file could not be written although the place had been checked before (disk full, quota)."""
 
     exit_code = 74
+
+
+class OtherProcessEnded(FairbenchError):
+    """One of the processes that share the work ended early; its own sentence says why."""
+
+    def __init__(self) -> None:
+        super().__init__("another process of this command ended early, and its own words say why.")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> BadInput:

@@ -14,6 +14,7 @@ import traceback
 import click
 
 from fairbench import __version__
+from fairbench.allocator import keep_freed_memory
 from fairbench.errors import FairbenchError
 
 #: command -> module that defines it; imported only when the command is used, so that --help takes no time.
@@ -81,7 +82,8 @@ def cli() -> None:
 def run(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code; every error ends in one sentence on stderr."""
     try:
-        code = cli.main(args=args, prog_name="fairbench", standalone_mode=False)
+        words = [*(sys.argv[1:] if args is None else args)]
+        code = cli.main(args=words, prog_name="fairbench", standalone_mode=False, obj=words)
         return code if isinstance(code, int) else 0
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -117,4 +119,5 @@ def _say(sentence: str, code: int) -> int:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    keep_freed_memory()
     sys.exit(run())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fairbench.cli.eval import RACE_OPTIONS
+from fairbench.cli.eval import OWN_OPTIONS
 from fairbench.cli.eval import command as evaluation
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ DEFAULT_ATTACKS = "fgsm,pgd20,cw30"
 DEFAULT_TEMPERATURES = "0.1,0.3,3,10"
 #: Nothing is wrapped where no terminal gives a width (a pipe, a file).
 _UNLIMITED = 10_000
-_OWN = ("checkpoint", "attacks", "out", *RACE_OPTIONS)
+_OWN = ("checkpoint", "attacks", "out", *OWN_OPTIONS)
 
 
 def _options() -> list[click.Parameter]:

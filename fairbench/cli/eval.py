@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fairbench.cli.checkpoint_options import checkpoint_options, open_checkpoint, refuse_empty
+from fairbench.cli.several import run_in_processes
 from fairbench.cli.whole_number import WholeNumber
 
 if TYPE_CHECKING:
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
 DEFAULT_ATTACKS = "fgsm,pgd20,cw30,aa"
 #: The same for a model with noise of its own.
 RANDOM_ATTACKS = "fgsm,pgd20,cw30,aa(version=rand)"
-#: Options of `eval` that ask another question than a full evaluation; commands that evaluate do not pass them on.
+#: Options of `eval` that ask another question than a full evaluation.
 RACE_OPTIONS = ("find_worst", "worst_below", "confidence")
+#: Options that other commands which evaluate do not have.
+OWN_OPTIONS = (*RACE_OPTIONS, "processes")
 
 
 @click.command(name="eval")
@@ -42,7 +45,8 @@ RACE_OPTIONS = ("find_worst", "worst_below", "confidence")
     "--precision", default="float32", show_default=True, metavar="float32|bf16|float64", help="Of the network."
 )
 @click.option("--batch-size", type=WholeNumber(1), help="Images per block. Default: fixed per model and data.")
-@click.option("--threads", type=WholeNumber(1), help="CPU threads. Default: all cores; 1 under torchrun.")
+@click.option("--threads", type=WholeNumber(1), help="Of each process. Default: all cores, shared; 1 under torchrun.")
+@click.option("--processes", type=WholeNumber(1), help="Of this machine, which share the images. Default: 1.")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N", help="Where it runs.")
 @click.option("--seed", type=WholeNumber(0), default=0, show_default=True, help="Of the attacks' noise.")
 @click.option("--accept", multiple=True, metavar="CHECK", help="Override a refusal, as printed in it; repeatable.")
@@ -79,6 +83,10 @@ def command(checkpoint: Path, **options: Any) -> None:
     if wanted is not None and options["attacks"] == DEFAULT_ATTACKS:
         options["attacks"] = "aa"
     check_without_torch(checkpoint, **options)
+    processes = options.pop("processes")
+    if wanted is not None and processes is not None:
+        raise click.UsageError("--find-worst and --worst-below run in one process; leave --processes out.")
+    run_in_processes(processes, threads=options["threads"])
 
     from fairbench import distributed
     from fairbench.cli.processes import joined

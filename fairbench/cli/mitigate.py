@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fairbench.cli.eval import RACE_OPTIONS
+from fairbench.cli.eval import OWN_OPTIONS
 from fairbench.cli.eval import command as evaluation
 from fairbench.cli.whole_number import WholeNumber
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fairbench.evaluation.adjust import Adjustment
 
 DEFAULT_ATTACKS = "fgsm,pgd20,cw30"
-_OWN = ("checkpoint", "attacks", "out", *RACE_OPTIONS)
+_OWN = ("checkpoint", "attacks", "out", *OWN_OPTIONS)
 _UNLIMITED = 10_000
 #: Validation images of a class below which a person is warned.
 _FEW = 50

@@ -25,7 +25,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from autoattack import EPS, images, network, original
+from engines import original
+from real_networks import EPS, first_images, network
 from torch import Tensor, nn
 
 from fairbench.attacks.apgd import apgd, apgd_targeted
@@ -45,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
     model, dataset = network(options.checkpoint, options.dataset)
-    x, y = images(dataset, options.samples)
     eps = _eps(dataset, options)
+    x, y = first_images(model, dataset, options.samples, eps)
     with torch.no_grad():
         right = model(x).argmax(1) == y
     x, y = x[right], y[right]

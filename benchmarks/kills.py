@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: What an interruption may change in run.json.
 APART = frozenset({"seconds", "command", "started", "processes"})
 #: What an evaluation prints as soon as it works: "natural: 0 of 200".
-WORKING = re.compile(r": [\d,]+ of [\d,]+$")
+WORKING = re.compile(r": [\d,]+ of [\d,]+(, about [\d:]+ left)?$")
 
 
 def differences(one: Path, other: Path, apart: Collection[str] = APART) -> list[str]:

@@ -112,7 +112,7 @@ def _evaluate(name: str, data: Path, folder: Path, options: argparse.Namespace) 
     arguments = [
         "eval", str(data / "models" / f"{name}.pt"), "--model", f"{data / 'models' / 'architectures.py'}:{name}",
         "--dataset", "mnist", "--attacks", "aa", "--eps", ORACLES[name].eps, "--engine", options.engine,
-        "--threads", str(options.threads), "--out", str(folder),
+        "--threads", str(options.threads), "--processes", str(options.processes), "--out", str(folder),
     ]  # fmt: skip
     if options.samples_per_class is not None:
         arguments += ["--samples-per-class", str(options.samples_per_class)]
@@ -131,7 +131,8 @@ def _arguments() -> argparse.ArgumentParser:
     add("--engine", default="native", choices=("native", "reference"))
     add("--samples-per-class", type=int, help="the first N of each class; default: all 10,000 images")
     add("--batch-size", type=int)
-    add("--threads", type=int, default=1)
+    add("--threads", type=int, default=1, help="of each process")
+    add("--processes", type=int, default=1)
     add("--out", default="runs/oracles", help="where both runs lie and continue")
     return parser
 

@@ -24,6 +24,9 @@ class Progress(Protocol):
     def finish(self, bar: int) -> None:
         """Close a bar."""
 
+    def whole(self, share: float) -> None:
+        """Take note of the share of all the work that is done, over all bars, 0 to 1."""
+
     def say(self, text: str) -> None:
         """Print one line above the bars."""
 
@@ -44,6 +47,9 @@ class Silent:
     def finish(self, bar: int) -> None:
         """Do nothing."""
 
+    def whole(self, share: float) -> None:
+        """Do nothing."""
+
     def say(self, text: str) -> None:
         """Do nothing."""
 
@@ -62,10 +68,11 @@ class Bars:
     """Rich progress bars on stderr, as a context manager.
 
     Where stderr is no terminal, plain lines "pgd20: 400 of 900" at the start, at the end, and between them at most
-    every ten seconds.
+    every ten seconds. Where it is known how much of all the work is done, with the time left for all of it.
     """
 
     quiet_seconds = 10.0
+    judging_seconds = 3.0
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -74,6 +81,8 @@ class Bars:
         self._console = Console(file=sys.stderr, highlight=False, markup=False)
         self._live = self._console.is_terminal
         self._counts: dict[int, _Count] = {}
+        self._first: tuple[float, float] | None = None
+        self._left = ""
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -81,14 +90,14 @@ class Bars:
             TimeElapsedColumn(),
             TextColumn("elapsed,"),
             TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn("left{task.fields[left]}"),
             console=self._console,
             disable=not self._live,
         )
 
     def start(self, name: str, total: float, done: float = 0) -> int:
         """Begin a bar."""
-        task = self._progress.add_task(name, total=total)
+        task = self._progress.add_task(name, total=total, left="")
         self._progress.update(task, completed=done)
         self._counts[int(task)] = _Count(name, total, done, (-self.quiet_seconds, -1))
         self._tell(int(task), always=True)
@@ -112,6 +121,20 @@ class Bars:
         self._tell(bar, always=True)
         del self._counts[bar]
 
+    def whole(self, share: float) -> None:
+        """Tell the time left for everything, after a few seconds to judge by."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now, share
+        begun, before = self._first
+        if share <= before or share >= 1 or now - begun < self.judging_seconds:
+            return
+        minutes, seconds = divmod(round((now - begun) * (1 - share) / (share - before)), 60)
+        hours, minutes = divmod(minutes, 60)
+        self._left = f", about {f'{hours}:{minutes:02d}:' if hours else f'{minutes}:'}{seconds:02d}"
+        for bar in self._counts:
+            self._progress.update(self._task(bar), left=f"{self._left} for everything")
+
     def say(self, text: str) -> None:
         """Print one line above the bars."""
         self._console.print(text, soft_wrap=True)
@@ -124,7 +147,8 @@ class Bars:
         count, now = self._counts[bar], time.monotonic()
         done = count.done + under_way
         if not self._live and done != count.told[1] and (always or now - count.told[0] >= self.quiet_seconds):
-            self.say(f"{count.name}: {done:,.0f} of {count.total:,.0f}")
+            left = f"{self._left} left" if self._left else ""
+            self.say(f"{count.name}: {done:,.0f} of {count.total:,.0f}{left}")
             count.told = (now, done)
 
     def __enter__(self) -> Self:

@@ -48,3 +48,37 @@ def test_large_counts_stay_whole_numbers(clock: Clock, capsys: pytest.CaptureFix
     with Bars() as bars:
         bars.finish(bars.start("training", 1_234_567, done=1_234_566))
     assert capsys.readouterr().err == "training: 1,234,566 of 1,234,567\n"
+
+
+def test_the_time_left_for_everything(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """A tenth of all work every 8 seconds: after 16 seconds 2 tenths are done, and 8 tenths take 64 seconds."""
+    with Bars() as bars:
+        bars.whole(0.0)
+        bar = bars.start("aa/apgd-t", 20)
+        for number in (1, 2, 3):
+            clock.now += 8
+            bars.whole(number / 10)
+            bars.advance(bar, 4)
+        clock.now += 600
+        bars.whole(0.301)
+        bars.advance(bar, 0.1)
+        bars.finish(bar)
+    assert capsys.readouterr().err.splitlines() == [
+        "aa/apgd-t: 0 of 20",
+        "aa/apgd-t: 8 of 20, about 1:04 left",
+        "aa/apgd-t: 12 of 20, about 24:09 left",
+    ]
+
+
+def test_nothing_is_foretold_from_a_moment_or_at_the_end(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Bars() as bars:
+        bars.whole(0.5)
+        bar = bars.start("fgsm", 20)
+        clock.now += 1
+        bars.whole(0.6)
+        bars.advance(bar, 10)
+        clock.now += 20
+        bars.whole(1.0)
+        bars.advance(bar, 10)
+        bars.finish(bar)
+    assert "left" not in capsys.readouterr().err

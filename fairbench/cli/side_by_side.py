@@ -96,7 +96,7 @@ def run_side_by_side(
     now: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Run the steps, each as soon as what it needs is there and a worker is free, the earlier in `todo` first.
+    """Run the steps, each as soon as what it needs is there and a worker is free, those first that most waits for.
 
     Says on stderr what begins, what is done, and how much time is left at the speed of what has been done.
 
@@ -107,13 +107,14 @@ def run_side_by_side(
     reused = len(todo) - len(left)
     if reused:
         _say(f"{reused} of {len(todo)} steps were finished before")
-    clock = _Clock([step.seconds for step in left], workers, now)
+    clock, longest = _Clock([step.seconds for step in left], workers, now), _longest_ways(todo)
     running: dict[int, tuple[Step, Running]] = {}
     spoken = now()
     try:
         while left or running:
             missing = {step.product for step in left} | {step.product for step, _ in running.values()}
-            for step in [step for step in left if not missing & set(step.after)][: workers - len(running)]:
+            ready = [step for step in left if not missing & set(step.after)]
+            for step in sorted(ready, key=lambda step: -longest[step.product])[: workers - len(running)]:
                 left.remove(step)
                 number = todo.index(step) + 1
                 running[number] = step, launch(step)
@@ -138,6 +139,15 @@ def run_side_by_side(
     finally:
         for _, command in running.values():
             command.stop()
+
+
+def _longest_ways(todo: Sequence[Step]) -> dict[Path, float]:
+    """Return the seconds from the beginning of each step to the end of the last one that waits for it, by product."""
+    longest: dict[Path, float] = {}
+    for step in reversed(todo):  # whoever waits stands behind what it waits for
+        waiting = [longest[other.product] for other in todo if step.product in other.after]
+        longest[step.product] = step.seconds + max(waiting, default=0.0)
+    return longest
 
 
 class _Clock:

@@ -21,6 +21,7 @@ from fairbench.attacks.attack_memory import AttackMemory
 from fairbench.data.dataset import Dataset, to_unit
 from fairbench.errors import BadInput, Refused
 from fairbench.evaluation.watched import Watched
+from fairbench.evaluation.work_left import WorkLeft
 from fairbench.outcomes import Outcomes
 from fairbench.progress import Progress
 
@@ -98,11 +99,19 @@ class Work:
 
 @dataclass(frozen=True)
 class Unit:
-    """One attack, or one part of a cascade; `before` is the unit whose rows it needs."""
+    """One attack, or one part of a cascade.
+
+    Attributes:
+        name: in the table.
+        compute: attacks a block.
+        before: the unit whose rows it needs.
+        cost: per sample, see `work_left`.
+    """
 
     name: str
     compute: Callable[[Work], Outcomes]
     before: str | None = None
+    cost: float = 1.0
 
 
 def run_units(
@@ -120,7 +129,10 @@ def run_units(
     while True:
         blocks = cut(dataset, store.block_size)
         mine = [block for block in blocks if block.number % distributed.world_size() == distributed.rank()]
-        fits = all(_run_unit(unit, mine, dataset, store, device, progress) for unit in units)
+        work = WorkLeft(
+            [(unit.name, unit.cost, unit.before) for unit in units], sum(len(block.index) for block in mine)
+        )
+        fits = all(_run_unit(unit, mine, dataset, store, device, progress, work) for unit in units)
         if all(distributed.gather_objects(fits)):
             return [_gather(unit.name, mine, store) for unit in units]
         if store.block_size == 1:
@@ -132,23 +144,32 @@ def run_units(
 
 
 def _run_unit(
-    unit: Unit, mine: Sequence[Block], dataset: Dataset, store: Store, device: torch.device, progress: Progress
+    unit: Unit,
+    mine: Sequence[Block],
+    dataset: Dataset,
+    store: Store,
+    device: torch.device,
+    progress: Progress,
+    work: WorkLeft,
 ) -> bool:
     """Compute this process's unfinished blocks of a unit and save each; return whether they fitted into memory."""
     left = [block for block in mine if not store.holds(unit.name, block)]
-    if not left:
-        return True
     sizes = {block.number: _attacked(unit, block, store) for block in mine}
     total, to_do = sum(sizes.values()), sum(sizes[block.number] for block in left)
+    if not left:
+        work.end(unit.name, [store.load(unit.name, block) for block in mine])
+        return True
     if total == 0:
         progress.say(f"{unit.name}: no sample left")
     bar = progress.start(unit.name, total, total - to_do) if total else None
+    done = total - to_do
+    progress.whole(work.share(unit.name, done))
     for block, pixels in zip(left, dataset.stream([block.positions for block in left]), strict=True):
         y, index = (torch.from_numpy(values).to(device) for values in (block.y, block.index))
         before = store.load(unit.before, block) if unit.before is not None else None
         memory = store.memory(unit.name, block)
         if bar is not None:
-            memory = Watched(memory, progress, bar, sizes[block.number])
+            memory = Watched(memory, _Glance(progress, bar, unit.name, work, done, sizes[block.number]))
         try:
             x = to_unit(pixels, device)
             check_pixels(x, dataset.name)
@@ -160,11 +181,30 @@ def _run_unit(
                 progress.finish(bar)
             return False
         store.save(unit.name, block, rows)
+        done += sizes[block.number]
+        progress.whole(work.share(unit.name, done))
         if bar is not None:
             progress.advance(bar, sizes[block.number])
+    work.end(unit.name, [store.load(unit.name, block) for block in mine])
     if bar is not None:
         progress.finish(bar)
     return True
+
+
+@dataclass(frozen=True)
+class _Glance:
+    """Shows how far an attack is within a block of `size` samples, after `done` samples of other blocks."""
+
+    progress: Progress
+    bar: int
+    unit: str
+    work: WorkLeft
+    done: int
+    size: int
+
+    def __call__(self, share: float) -> None:
+        self.progress.whole(self.work.share(self.unit, self.done + share * self.size))
+        self.progress.glance(self.bar, share * self.size)
 
 
 def _attacked(unit: Unit, block: Block, store: Store) -> int:

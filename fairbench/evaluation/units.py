@@ -15,6 +15,7 @@ from fairbench.evaluation.judging import judge
 from fairbench.evaluation.native import native_parts
 from fairbench.evaluation.networks import Networks
 from fairbench.evaluation.reference import check_reference, reference_parts
+from fairbench.evaluation.work_left import attack_cost, part_cost
 from fairbench.outcomes import NATURAL, Outcomes
 from fairbench.sample_random import SampleRandom
 from fairbench.threat import Threat
@@ -61,15 +62,20 @@ def attack_units(
                 parts = native_parts(config, nets, threat, num_classes=num_classes, seed=seed, example=example)
             else:
                 parts = reference_parts(nets, threat, num_classes=num_classes, seed=seed)
+            keywords = config.resolved(threat, num_classes)["parts"]
             for part in parts:
-                units.append(_part_unit(config.name, part, before, nets, threat, keep))
+                cost = part_cost(part.name, keywords[part.name], num_classes)
+                units.append(_part_unit(config.name, part, before, nets, threat, keep, cost))
                 before = units[-1].name
         else:
-            units.append(_attack_unit(config, nets, threat, seed, keep))
+            cost = attack_cost(config.resolved(threat, num_classes))
+            units.append(_attack_unit(config, nets, threat, seed, keep, cost))
     return units
 
 
-def _attack_unit(config: AttackConfig, nets: Networks, threat: Threat, seed: int, keep: Keep | None) -> Unit:
+def _attack_unit(
+    config: AttackConfig, nets: Networks, threat: Threat, seed: int, keep: Keep | None, cost: float
+) -> Unit:
     attack = attack_function(config, threat)
 
     def compute(work: Work) -> Outcomes:
@@ -82,15 +88,17 @@ def _attack_unit(config: AttackConfig, nets: Networks, threat: Threat, seed: int
             keep(config.name, index, x_adv, x)
         return judge(nets.judge, x_adv, x, y, index, attack=config.name, threat=threat)
 
-    return Unit(config.name, compute)
+    return Unit(config.name, compute, cost=cost)
 
 
-def _part_unit(attack: str, part: Part, before: str, nets: Networks, threat: Threat, keep: Keep | None) -> Unit:
+def _part_unit(
+    attack: str, part: Part, before: str, nets: Networks, threat: Threat, keep: Keep | None, cost: float
+) -> Unit:
     def compute(work: Work) -> Outcomes:
         nets.begin(f"{attack}/{part.name}", work.index)
         return part_rows(part, nets.judge, work, attack=attack, threat=threat, keep=keep)
 
-    return Unit(f"{attack}/{part.name}", compute, before)
+    return Unit(f"{attack}/{part.name}", compute, before, cost)
 
 
 def with_final_verdicts(configs: Sequence[AttackConfig], tables: Sequence[Outcomes]) -> Outcomes:

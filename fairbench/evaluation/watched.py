@@ -6,16 +6,15 @@ import time
 from collections.abc import Callable
 
 from fairbench.attacks.attack_memory import AttackMemory, Saved
-from fairbench.progress import Progress
 
 _SECONDS = 0.2
 
 
 class Watched:
-    """Passes everything on to `memory`, and shows the share that is done as that of `size` samples."""
+    """Passes everything on to `memory`, and tells `show` now and then the share that is done."""
 
-    def __init__(self, memory: AttackMemory | None, progress: Progress, bar: int, size: int) -> None:
-        self._memory, self._progress, self._bar, self._size = memory, progress, bar, size
+    def __init__(self, memory: AttackMemory | None, show: Callable[[float], None]) -> None:
+        self._memory, self._show = memory, show
         self._shown = time.monotonic()
 
     def recall(self) -> Saved | None:
@@ -28,5 +27,5 @@ class Watched:
             self._memory.offer(state, done)
         now = time.monotonic()
         if now - self._shown >= _SECONDS:
-            self._progress.glance(self._bar, done * self._size)
+            self._show(done)
             self._shown = now

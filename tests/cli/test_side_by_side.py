@@ -62,11 +62,19 @@ def story(tmp_path):
 def test_each_begins_when_what_it_needs_is_there_and_a_worker_is_free(tmp_path):
     events, _, error = play(story(tmp_path), {"a": 20, "b": 60, "c": 20, "d": 5}, workers=2)
     assert error is None
-    assert events == [(0, "a"), (0, "b"), (20, "c"), (60, "d")]
+    assert events == [(0, "b"), (0, "a"), (20, "c"), (60, "d")]
     for step in story(tmp_path):
         step.product.unlink()
     events, _, _ = play(story(tmp_path), {"a": 20, "b": 60, "c": 20, "d": 5}, workers=1)
-    assert events == [(0, "a"), (20, "b"), (80, "c"), (100, "d")]
+    assert events == [(0, "b"), (60, "a"), (80, "c"), (100, "d")]
+
+
+def test_what_most_waits_for_begins_first(tmp_path):
+    """The chain a, b (20 and 30 seconds) is longer than c (40): a begins first, though it is short and stands last."""
+    a, b, c, d = (tmp_path / name for name in "abcd")
+    todo = [Step("d", ["d"], 5, d), Step("c", ["c"], 40, c), Step("a", ["a"], 20, a), Step("b", ["b"], 30, b, (a,))]
+    events, _, _ = play(todo, {"a": 20, "b": 30, "c": 40, "d": 5}, workers=1)
+    assert events == [(0, "a"), (20, "c"), (60, "b"), (90, "d")]
 
 
 def test_what_is_finished_is_not_run_again(tmp_path, capsys):
@@ -85,20 +93,20 @@ def test_the_time_left_is_that_of_the_waiting_and_running_work_at_the_speed_so_f
     """
     play(story(tmp_path), {"a": 20, "b": 60, "c": 20, "d": 5}, workers=2)
     told = capsys.readouterr().err.splitlines()
-    assert told[0] == "[1/4] estimating the time left: fairbench a"
-    assert told[1] == "[2/4] estimating the time left: fairbench b"
-    assert told[2] == "estimating the time left (a: epoch 3 of 9; b: epoch 3 of 9)"
+    assert told[0] == "[2/4] estimating the time left: fairbench b"
+    assert told[1] == "[1/4] estimating the time left: fairbench a"
+    assert told[2] == "estimating the time left (b: epoch 3 of 9; a: epoch 3 of 9)"
     assert "[3/4] about 0:40 left: fairbench c" in told
     assert "about 0:30 left (b: epoch 3 of 9; c: epoch 3 of 9)" in told
 
 
 def test_the_first_failure_stops_the_others_and_is_told_in_its_own_words(tmp_path):
     events, commands, error = play(story(tmp_path), {"a": 5, "b": 60, "c": 5}, workers=2, codes={"a": 74})
-    assert events == [(0, "a"), (0, "b")]
+    assert events == [(0, "b"), (0, "a")]
     assert error is not None
     assert str(error) == "the disk is full."
     assert error.exit_code == 74
-    assert [command.stopped for command in commands] == [False, True]
+    assert [command.stopped for command in commands] == [True, False]
 
 
 def test_an_interruption_stops_what_runs(tmp_path):

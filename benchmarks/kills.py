@@ -122,6 +122,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (folder / "undisturbed").exists() or (folder / "killed").exists():
         raise SystemExit(f"{folder} holds the runs of an earlier call; give another --out.")
     undisturbed, killed = [*command, str(folder / "undisturbed")], [*command, str(folder / "killed")]
+    if options.processes > 1:
+        killed += ["--processes", str(options.processes)]
     starting, working = finish(undisturbed)
     if working == 0:
         raise SystemExit("the evaluation printed no line such as 'natural: 0 of 20', which says that its work began.")
@@ -157,6 +159,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--samples-per-class", type=int, default=2)
     add("--batch-size", type=int, default=4, help="small, so that many blocks are there to be lost")
     add("--kills", type=int, default=30)
+    add("--processes", type=int, default=1, help="of the evaluation that is killed; the other one has one")
     add("--seed", type=int, default=0, help="of the instants")
     add("--out", help="a new folder for both runs; default: a temporary one, which stays")
     return parser

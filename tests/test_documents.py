@@ -21,7 +21,7 @@ from fairbench.cli import COMMANDS, _Commands, cli
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = {
-    path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    path.relative_to(ROOT).as_posix(): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]
 }
 WORKFLOW = (ROOT / "examples" / "github-actions-gate.yml").read_text()
 

@@ -19,26 +19,42 @@ _UNLIMITED = 10_000
 @click.command()
 @click.argument("run_a", type=click.Path(path_type=Path))
 @click.argument("run_b", type=click.Path(path_type=Path))
-def command(run_a: Path, run_b: Path) -> None:
+@click.option(
+    "--also", nargs=2, multiple=True, metavar="A2 B2", type=click.Path(path_type=Path),
+    help="The same two methods trained with another seed; repeatable.",
+)  # fmt: skip
+def command(run_a: Path, run_b: Path, also: tuple[tuple[Path, Path], ...]) -> None:
     """Compare RUN_B with RUN_A (folders that 'fairbench eval' wrote) on their common attacks.
 
     One sentence says what these images decide and what they do not. Then, for each attack: how many images of each
     class B lost and gained, exact McNemar p-values (Holm: corrected for the number of classes; * below 0.05), and how
     the average, the worst class and the spread changed, with 95 % intervals. Exits with 2 where samples, threat,
     attacks or protocol differ.
+
+    All of that is about these two checkpoints on other images. With --also, once for each further seed, the t interval
+    over the per-seed differences says what can be said about the two methods under other seeds; the two kinds of
+    chance are never mixed.
     """
     import shutil
     import sys
 
+    from fairbench.cli.compare_seeds import compare_pairs, seed_tables
     from fairbench.metrics.compare import compare_runs
     from fairbench.reporting.table_formats import plain, to_text
     from fairbench.runs import read_run
 
-    found = compare_runs(read_run(run_a), read_run(run_b))
+    first = (read_run(run_a), read_run(run_b))
+    found = compare_runs(*first)
+    of_seeds = compare_pairs([first, *((read_run(a), read_run(b)) for a, b in also)]) if also else []
     live = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if live else _UNLIMITED
     click.echo(click.wrap_text(plain(found.sentence), width) if live else plain(found.sentence))
+    said, over_seeds = seed_tables(of_seeds) if also else ([], [])
+    for sentence in said:
+        click.echo(click.wrap_text(plain(sentence), width) if live else plain(sentence))
     click.echo(f"\nA = {plain(str(run_a))}\nB = {plain(str(run_b))}")
+    for table in over_seeds:
+        click.echo("\n" + to_text(table, width), nl=False)
     for attack in found.attacks:
         for table in (_classes(found, attack), _changes(attack)):
             click.echo("\n" + to_text(table, width), nl=False)

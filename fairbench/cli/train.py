@@ -89,6 +89,8 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
 )
 @click.option("--samples-per-class", type=WholeNumber(1), metavar="N", help="Train on the first N of each class.")
 @click.option("--drop-classes", metavar="NAME,...", help="Classes that are left out: the removal experiment.")
+@click.option("--drop-control", metavar="NAME,...", help="As many other classes, drawn at random: its control.")
+@click.option("--control-draw", default=0, type=WholeNumber(0), metavar="N", help="Which draw; default: 0.")
 @click.option("--eps", metavar="R", help="Linf radius, such as 8/255; default: the data set's.")
 @click.option("--precision", type=click.Choice(["float32", "bf16"]), help="Of the network while training.")
 @click.option("--compile", "compiled", is_flag=True, help="Use torch.compile while training.")
@@ -195,7 +197,9 @@ def _request(given: dict[str, Any], changes: dict[str, Any], teachers: dict[str,
         init=given["init"],
         eps=given["eps"],
         samples_per_class=given["samples_per_class"],
-        drop_classes=tuple(name.strip() for name in given["drop_classes"].split(",")) if given["drop_classes"] else (),
+        drop_classes=_names(given["drop_classes"]),
+        drop_control=_names(given["drop_control"]),
+        control_draw=given["control_draw"],
         seed=given["seed"],
         data_dir=given["data_dir"],
         resize=given["resize"],
@@ -203,3 +207,7 @@ def _request(given: dict[str, Any], changes: dict[str, Any], teachers: dict[str,
         interpolation=given["interpolation"],
         workers=given["workers"],
     )
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",")) if text else ()

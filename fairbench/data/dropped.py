@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from fairbench.data.dataset import Dataset, Split
 from fairbench.errors import BadInput, unknown
 from fairbench.outcomes import Outcomes
+from fairbench.sample_random import SampleRandom
 
 
 class WithoutClasses(Dataset):
@@ -80,6 +82,20 @@ def drop_classes(data: Dataset, names: Sequence[str]) -> WithoutClasses:
     if len(kept) < 2:
         raise BadInput(f"a network needs two classes at least, but {len(kept)} of {data.num_classes} are left.")
     return WithoutClasses(data, kept)
+
+
+def control_classes(data: Dataset, names: Sequence[str], draw: int) -> tuple[str, ...]:
+    """Return as many other classes as `names` has, drawn at random by the number `draw`, in the order of labels.
+
+    Raises:
+        BadInput: an unknown class, one named twice, or fewer other classes than that.
+    """
+    drop_classes(data, names)
+    others = [c for c, name in enumerate(data.class_names) if name not in names]
+    if len(others) < len(names):
+        raise BadInput(f"a control of {len(names)} classes needs as many others, but there are {len(others)}.")
+    order = SampleRandom(draw, "control classes", torch.tensor(others)).uniform((1,))[:, 0].argsort(stable=True)
+    return tuple(data.class_names[c] for c in sorted(others[place] for place in order[: len(names)].tolist()))
 
 
 def keep_classes(data: Dataset, kept: object, *, what: str) -> WithoutClasses:

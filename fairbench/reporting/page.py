@@ -82,6 +82,14 @@ class Model:
 
 
 @dataclass(frozen=True)
+class RemovalStory:
+    """The removal experiment: what it shows and does not, and its numbers."""
+
+    sentence: str
+    table: Table
+
+
+@dataclass(frozen=True)
 class Page:
     """A whole report; `samples` is written beside it, the page itself shows `shared_samples`; so `run_provenance`."""
 
@@ -98,6 +106,7 @@ class Page:
     provenance: tuple[Table, ...]
     run_provenance: tuple[Table, ...]
     version: str
+    removal: RemovalStory | None = None
 
     @property
     def plots(self) -> list[Plot]:
@@ -117,12 +126,13 @@ class Page:
         found += [plot.table for plot in self.plots]
         found += [table for model in self.models for e in model.evaluations for table in e.why.tables]
         found += [e.parts for model in self.models for e in model.evaluations if e.parts is not None]
+        found += [self.removal.table] if self.removal is not None else []
         found += [self.samples, self.flags, *self.provenance]
         return list({table.name: table for table in found}.values())
 
 
-def build_page(sets: Sequence[SampleSet]) -> Page:
-    """Return everything a report says about the runs."""
+def build_page(sets: Sequence[SampleSet], removal: RemovalStory | None = None) -> Page:
+    """Return everything a report says about the runs, and about a removal experiment with one of them."""
     models = by_model(sets)
     views = [view for sample_set in sets for view in sample_set.views]
     datasets = list(dict.fromkeys(str(view.record["dataset"]["name"]) for view in views))
@@ -153,6 +163,7 @@ def build_page(sets: Sequence[SampleSet]) -> Page:
         provenance=provenance,
         run_provenance=tuple(one for table in provenance[1:] for one in one_run_tables(table)),
         version=fairbench_version(),
+        removal=removal,
     )
 
 

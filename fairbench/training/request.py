@@ -12,7 +12,7 @@ from torch import nn
 
 from fairbench.data import AUGMENTATIONS, DATASETS, Dataset, default_threat, load_dataset
 from fairbench.data.dataset import Split
-from fairbench.data.dropped import drop_classes
+from fairbench.data.dropped import control_classes, drop_classes
 from fairbench.data.image_folder import ImageFolder
 from fairbench.errors import BadInput, unknown
 from fairbench.evaluation.networks import device_of
@@ -57,6 +57,8 @@ class Request:
         eps: the radius.
         samples_per_class: train on the first so many images of each class.
         drop_classes: names of classes that are neither learned nor validated.
+        drop_control: names of classes instead of which as many others are dropped, drawn at random.
+        control_draw: the number of that draw.
         seed: of the initial weights, the order, augmentation and attacks.
         device: cpu, cuda or cuda:N.
         data_dir: where data sets lie.
@@ -79,6 +81,8 @@ class Request:
     eps: str | None = None
     samples_per_class: int | None = None
     drop_classes: tuple[str, ...] = ()
+    drop_control: tuple[str, ...] = ()
+    control_draw: int = 0
     seed: int = 0
     device: str = "cpu"
     data_dir: str | None = None
@@ -112,10 +116,17 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
     train, validation = _images(request, "train"), _images(request, "validation")
     preprocess = asdict(train.preprocess) if isinstance(train, ImageFolder) else None
     kept: dict[str, Any] = {}
-    if request.drop_classes:
-        validation = drop_classes(validation, request.drop_classes)
-        train = fewer = drop_classes(train, request.drop_classes)
-        kept = {"kept_classes": list(fewer.kept), "dropped_classes": list(request.drop_classes)}
+    gone = request.drop_classes
+    if request.drop_control:
+        if gone:
+            raise BadInput("--drop-control draws classes of its own; leave --drop-classes out.")
+        gone = control_classes(train, request.drop_control, request.control_draw)
+        kept = {"control_of": list(request.drop_control), "control_draw": request.control_draw}
+        say(f"dropping {' and '.join(gone)}, drawn at random, as a control of {' and '.join(request.drop_control)}")
+    if gone:
+        validation = drop_classes(validation, gone)
+        train = fewer = drop_classes(train, gone)
+        kept = {"kept_classes": list(fewer.kept), "dropped_classes": list(gone), **kept}
     if request.samples_per_class is not None:
         train = train.first_per_class(request.samples_per_class)
     network, architecture, normalize, init = _network(request, train, device)

@@ -132,3 +132,27 @@ def test_a_missing_folder_and_a_record_without_classes_are_one_sentence(
     bad = make("bad", [8, 30, 35], dataset__class_names=None)
     assert run(["compare", str(bad), str(bad)]) == 2
     assert "names no classes" in capsys.readouterr().err
+
+
+def test_more_seeds_of_the_same_two_methods(make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
+    """Worst classes of 40 images: A 20, 22, 21, B 26, 24, 27. Differences 15, 5 and 15 points: mean 11.7, standard
+    deviation 5.7735; with t(2) = 4.3027 half the interval is 4.3027 x 5.7735 / sqrt(3) = 14.3."""
+    runs = [
+        make(f"{side}{seed}", [worst, 36, 38], model__sha256=f"{side}{seed}" * 32)
+        for side, row in (("a", (20, 22, 21)), ("b", (26, 24, 27)))
+        for seed, worst in enumerate(row)
+    ]
+    words = [str(run) for run in runs]
+    pairs = [word for seed in (1, 2) for word in ("--also", words[seed], words[3 + seed])]
+    assert run(["compare", words[0], words[3], *pairs]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "over 3 seeds the worst class under pgd20 differs by +11.7 points (95 % t interval -2.7 to +26.0): "
+        "not decidable with so few seeds." in out
+    )
+    assert "pgd20: over 3 seeds" in out
+    assert any(line.split()[:5] == ["worst", "class", "%", "52.5", "64.2"] for line in out.splitlines())
+    assert run(["compare", words[0], words[3], "--also", words[1], words[3]]) == 2
+    assert "stands in two pairs" in capsys.readouterr().err
+    other = make("other", [20, 36, 38], model__sha256="d" * 64, threat__eps=0.2)
+    assert run(["compare", words[0], words[3], "--also", str(other), words[4]]) == 2

@@ -59,6 +59,18 @@ def test_the_whole_way(tmp_path, capsys, monkeypatch):
     assert code == 0, err
     assert "Removal of “1” and “9”" in out
     assert "pgd10 sent to “1” and “9”" in out
+    story = ("--removed", "without-run", "--control", "control-run")
+    code, _, err = ran(capsys, "report", "full-run", *story, "--out", "removal.html")
+    assert code == 0, err
+    page = Path("removal.html").read_text()
+    assert "What if the class they went to were gone?" in page
+    assert out.splitlines()[-1] in " ".join(page.split())
+    assert Path("tables/removal.csv").exists()
+    for wrong in (("report", "full-run", "without-run", *story), ("report", "full-run", *story[2:])):
+        code, _, err = ran(capsys, *wrong)
+        assert code == 2
+        assert "takes one full run" in err
+    assert ran(capsys, "report", "full-run", "--removed", "full-run")[0] == 2
     # The same command finds the same checkpoint; other classes are another training.
     assert trained(capsys, "without", "--drop-classes", "1,9").exists()
     code, _, err = ran(
@@ -92,5 +104,41 @@ def test_refusals_of_the_report(arguments, words, tmp_path, capsys, monkeypatch)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(Path(__file__).parents[2] / "reports" / "digits-sat", tmp_path / "folder")
     code, _, err = ran(capsys, "diagnose", *arguments)
+    assert code == 2
+    assert words in err
+
+
+def test_a_control_drops_other_classes_drawn_at_random(tmp_path, capsys, monkeypatch):
+    """As many, never those named, the same for the same draw, and spread evenly over draws."""
+    from fairbench.data import load_dataset
+    from fairbench.data.dropped import control_classes
+
+    digits = load_dataset("digits")
+    draws = [control_classes(digits, ("1", "9"), draw) for draw in range(400)]
+    assert all(len(set(draw)) == 2 and not {"1", "9"} & set(draw) for draw in draws)
+    assert draws[:20] == [control_classes(digits, ("1", "9"), draw) for draw in range(20)]
+    # Each of 8 others in a quarter of 400 draws: 100, with a standard deviation of 8.7.
+    counts = [sum(name in draw for draw in draws) for name in "02345678"]
+    assert sum(counts) == 800
+    assert all(65 < count < 135 for count in counts)
+
+    monkeypatch.chdir(tmp_path)
+    path = trained(capsys, "control", "--drop-control", "1,9")
+    told = json.loads(path.with_suffix(".json").read_text())
+    assert (told["dropped_classes"], told["control_of"]) == (list(draws[0]), ["1", "9"])
+    assert len(told["kept_classes"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--drop-control", "cat"), "unknown class"),
+        (("--drop-control", "0,1,2,3,4,5"), "as many others, but there are 4"),
+        (("--drop-control", "1", "--drop-classes", "2"), "leave --drop-classes out"),
+    ],
+)
+def test_bad_controls(options, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Training, "run", pytest.fail)
+    code, _, err = ran(capsys, "train", "--dataset", "digits", "--method", "natural", "--out", tmp_path, *options)
     assert code == 2
     assert words in err

@@ -24,8 +24,11 @@ class Progress(Protocol):
     def finish(self, bar: int) -> None:
         """Close a bar."""
 
-    def whole(self, share: float) -> None:
-        """Take note of the share of all the work that is done, over all bars, 0 to 1."""
+    def whole(self, share: float, *, anew: bool = False) -> None:
+        """Take note of the share of all the work that is done, over all bars, 0 to 1.
+
+        `anew`: what was done before was not done now, so the speed is judged from here on.
+        """
 
     def say(self, text: str) -> None:
         """Print one line above the bars."""
@@ -47,7 +50,7 @@ class Silent:
     def finish(self, bar: int) -> None:
         """Do nothing."""
 
-    def whole(self, share: float) -> None:
+    def whole(self, share: float, *, anew: bool = False) -> None:
         """Do nothing."""
 
     def say(self, text: str) -> None:
@@ -121,13 +124,15 @@ class Bars:
         self._tell(bar, always=True)
         del self._counts[bar]
 
-    def whole(self, share: float) -> None:
+    def whole(self, share: float, *, anew: bool = False) -> None:
         """Tell the time left for everything, after a few seconds to judge by."""
         now = time.monotonic()
-        if self._first is None:
-            self._first = now, share
+        if anew or self._first is None:
+            self._first, self._left = (now, share), ""
         begun, before = self._first
-        if share <= before or share >= 1 or now - begun < self.judging_seconds:
+        if share >= 1 - 1e-9:
+            self._first, self._left = None, ""
+        if share <= before or share >= 1 - 1e-9 or now - begun < self.judging_seconds:
             return
         minutes, seconds = divmod(round((now - begun) * (1 - share) / (share - before)), 60)
         hours, minutes = divmod(minutes, 60)

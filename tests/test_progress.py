@@ -82,3 +82,21 @@ def test_nothing_is_foretold_from_a_moment_or_at_the_end(clock: Clock, capsys: p
         bars.advance(bar, 10)
         bars.finish(bar)
     assert "left" not in capsys.readouterr().err
+
+
+def test_what_was_done_before_is_not_taken_for_speed(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    """Half was done by an earlier call; a tenth more takes 10 seconds now, so the other four tenths take 40. Once all
+    is done nothing of it stays for the bars of other work."""
+    with Bars() as bars:
+        bars.whole(0.0)
+        bar = bars.start("aa/square", 10)
+        clock.now += 1
+        bars.whole(0.5, anew=True)
+        clock.now += 10
+        bars.whole(0.6)
+        bars.advance(bar, 6)
+        bars.whole(1.0)
+        bars.finish(bar)
+        bars.finish(bars.start("race", 5))
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["aa/square: 0 of 10", "aa/square: 6 of 10, about 0:40 left", "race: 0 of 5"]

@@ -18,7 +18,7 @@ from fairbench.attacks.attack_memory import AttackMemory, RowState, Saved, laid_
 from fairbench.attacks.dlr import dlr
 from fairbench.attacks.linf import Start
 from fairbench.attacks.norm_ball import l1_projection
-from fairbench.attacks.survivors import Round, Survivors, refuse_nan, rounds
+from fairbench.attacks.survivors import Round, Survivors, not_finite, refuse_nan, rounds
 from fairbench.losses import cross_entropy
 from fairbench.sample_random import SampleRandom
 from fairbench.threat import Norm
@@ -129,7 +129,8 @@ class ApgdSearch:
         eps = stage.factor * self.eps[rows]
         state = _Ascent(
             rows=rows, x_adv=x_start, x_before=x_start, gradient=gradient, best=loss.clone(), x_best=x_start.clone(),
-            gradient_best=gradient.clone(), found=wrong, x_found=x_start.clone(), bad=~torch.isfinite(loss), step=0,
+            gradient_best=gradient.clone(), found=wrong, x_found=x_start.clone(),
+            bad=~torch.isfinite(loss) | not_finite(gradient), step=0,
         )  # fmt: skip
         if settings.norm == "L1":
             return state, SparsePace.begin(eps, x_start, self.book.x[rows], steps=stage.steps, sparse_start=sparse)
@@ -150,6 +151,8 @@ class ApgdSearch:
             state.x_before, state.x_adv = state.x_adv, x_adv
             loss, wrong, state.gradient = self._evaluate(x_adv, state.rows, target, gradient=not final)
             state.bad = state.bad | ~torch.isfinite(loss)
+            if not final:
+                state.bad = state.bad | not_finite(state.gradient)
             state.found = state.found | wrong
             overwrite(state.x_found, wrong, x_adv)
             better = loss > state.best

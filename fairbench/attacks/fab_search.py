@@ -18,7 +18,7 @@ from fairbench.attacks.fab_linear import LinearNetwork
 from fairbench.attacks.fab_projection import nearest_by_sorting, nearest_in_plane
 from fairbench.attacks.linf import Start
 from fairbench.attacks.norm_ball import length, spread
-from fairbench.attacks.survivors import Round, Survivors, refuse_nan, rounds
+from fairbench.attacks.survivors import Round, Survivors, not_finite, refuse_nan, rounds
 from fairbench.sample_random import SampleRandom
 from fairbench.threat import Norm
 
@@ -92,8 +92,8 @@ class FabSearch:
             lead, slope = LinearNetwork(self.settings.model, book.y[rows], target, self.settings.norm).at(x_now)
             state = _Descent(
                 rows=rows, x_now=x_now, lead=lead, slope=slope, found=torch.zeros_like(rows, dtype=torch.bool),
-                x_found=x.clone(), nearest=torch.full_like(self.eps[rows], _FARTHEST), bad=~torch.isfinite(lead),
-                step=0,
+                x_found=x.clone(), nearest=torch.full_like(self.eps[rows], _FARTHEST),
+                bad=~torch.isfinite(lead) | not_finite(slope), step=0,
             )  # fmt: skip
             forecast = Forecast.begin(rows)
         self._descend(turn, state, forecast, targeted=targeted)
@@ -132,7 +132,7 @@ class FabSearch:
                 return
             overwrite(state.x_now, crossed, x + (state.x_now - x) * settings.beta)
             state.lead, state.slope = network.after_look(state.x_now)
-            state.bad = state.bad | ~torch.isfinite(state.lead)
+            state.bad = state.bad | ~torch.isfinite(state.lead) | not_finite(state.slope)
             if self.memory is not None:
                 self.memory.offer(
                     lambda: {**turn.mark(book), **state.saved("descent"), **forecast.saved("forecast")},

@@ -139,6 +139,11 @@ def check_every(device: torch.device, wanted: int | None) -> int:
     return wanted if wanted is not None else 1 if device.type == "cpu" else 10
 
 
+def not_finite(images: Tensor) -> Tensor:
+    """Return which images (b, C, H, W) hold NaN or infinite values, (b,): their sum does, too."""
+    return ~torch.isfinite(images.flatten(1).sum(1))
+
+
 def refuse_nan(bad: Tensor, *, what: str) -> None:
     """Stop where the attacked network's outputs were NaN or infinite for a sample: it would look robust.
 

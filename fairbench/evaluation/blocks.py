@@ -132,6 +132,7 @@ def run_units(
         work = WorkLeft(
             [(unit.name, unit.cost, unit.before) for unit in units], sum(len(block.index) for block in mine)
         )
+        progress.whole(0.0, anew=True)
         fits = all(_run_unit(unit, mine, dataset, store, device, progress, work) for unit in units)
         if all(distributed.gather_objects(fits)):
             return [_gather(unit.name, mine, store) for unit in units]
@@ -163,7 +164,7 @@ def _run_unit(
         progress.say(f"{unit.name}: no sample left")
     bar = progress.start(unit.name, total, total - to_do) if total else None
     done = total - to_do
-    progress.whole(work.share(unit.name, done))
+    progress.whole(work.share(unit.name, done), anew=done > 0)
     for block, pixels in zip(left, dataset.stream([block.positions for block in left]), strict=True):
         y, index = (torch.from_numpy(values).to(device) for values in (block.y, block.index))
         before = store.load(unit.before, block) if unit.before is not None else None
@@ -202,8 +203,8 @@ class _Glance:
     done: int
     size: int
 
-    def __call__(self, share: float) -> None:
-        self.progress.whole(self.work.share(self.unit, self.done + share * self.size))
+    def __call__(self, share: float, recalled: bool) -> None:
+        self.progress.whole(self.work.share(self.unit, self.done + share * self.size), anew=recalled)
         self.progress.glance(self.bar, share * self.size)
 
 

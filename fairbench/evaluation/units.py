@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from fairbench.attacks import AttackConfig, attack_function
@@ -11,6 +12,7 @@ from fairbench.errors import unknown
 from fairbench.evaluation.blocks import Unit, Work
 from fairbench.evaluation.cascade import Part, part_rows
 from fairbench.evaluation.examples import Keep
+from fairbench.evaluation.gradient_watch import GradientWatch
 from fairbench.evaluation.judging import judge
 from fairbench.evaluation.native import native_parts
 from fairbench.evaluation.networks import Networks
@@ -83,10 +85,13 @@ def _attack_unit(
         nets.begin(config.name, index)
         # Not keyed by the attack's name: attacks that differ in a keyword begin at the same point, and T = 1 is PGD.
         random = SampleRandom(seed, "attack", index)
-        x_adv = attack(nets.gradient, x, y, eps=threat.eps, random=random, judge=nets.judge_if_other)
+        watch = GradientWatch(nets.gradient, len(y))
+        x_adv = attack(watch, x, y, eps=threat.eps, random=random, judge=nets.judge_if_other)
         if keep is not None:
             keep(config.name, index, x_adv, x)
-        return judge(nets.judge, x_adv, x, y, index, attack=config.name, threat=threat)
+        rows = judge(nets.judge, x_adv, x, y, index, attack=config.name, threat=threat)
+        watch.refuse(torch.from_numpy(rows.robust(config.name)), config.name)
+        return rows
 
     return Unit(config.name, compute, cost=cost)
 

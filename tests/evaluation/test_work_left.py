@@ -52,7 +52,7 @@ class Shares(Silent):
     def __init__(self) -> None:
         self.seen: list[float] = []
 
-    def whole(self, share: float) -> None:
+    def whole(self, share: float, *, anew: bool = False) -> None:
         self.seen.append(share)
 
 

@@ -5,7 +5,7 @@
     │   ├── Refused           a check of the evaluator said no; `check` names what `--accept` would override
     │   └── NotComparable     two runs that do not answer the same question
     ├── WriteFailed (74)      a write that failed after the work had begun (disk full)
-    └── OtherProcessEnded (70) one of several processes failed; its own sentence says why
+    └── OtherProcessEnded (75) one of several processes failed; its own sentence and code say why
 
 Anything else that escapes is a bug in fairbench: exit code 70, with a traceback.
 """
@@ -14,6 +14,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+
+#: The environment variable of processes that `--processes` started: a pipe that ends when their watcher does.
+LIFELINE = "FAIRBENCH_LIFELINE"
 
 
 class FairbenchError(Exception):
@@ -53,6 +56,8 @@ class WriteFailed(FairbenchError, OSError):
 
 class OtherProcessEnded(FairbenchError):
     """One of the processes that share the work ended early; its own sentence says why."""
+
+    exit_code = 75
 
     def __init__(self) -> None:
         super().__init__("another process of this command ended early, and its own words say why.")

@@ -8,6 +8,7 @@ not comparable, or a table that `verify` disproves; 70 an internal error; 74 a w
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import traceback
 
@@ -15,7 +16,7 @@ import click
 
 from fairbench import __version__
 from fairbench.allocator import keep_freed_memory
-from fairbench.errors import FairbenchError
+from fairbench.errors import LIFELINE, FairbenchError, OtherProcessEnded
 
 #: command -> module that defines it; imported only when the command is used, so that --help takes no time.
 COMMANDS = {
@@ -95,6 +96,9 @@ def run(args: list[str] | None = None) -> int:
         context = getattr(error, "ctx", None)
         hint = f" Try '{context.command_path} --help'." if context is not None else ""
         return _say(error.format_message() + hint, error.exit_code if error.exit_code != 1 else 2)
+    except OtherProcessEnded as error:
+        # Under --processes the one that watches repeats what the other said.
+        return error.exit_code if LIFELINE in os.environ else _say(str(error), error.exit_code)
     except FairbenchError as error:
         return _say(str(error), error.exit_code)
     except BrokenPipeError:

@@ -20,7 +20,7 @@ def compare_pairs(pairs: Sequence[tuple[Run, Run]]) -> list[Comparison]:
 
     Raises:
         NotComparable: runs that do not answer the same question.
-        BadInput: a checkpoint stands in two pairs.
+        BadInput: a checkpoint stands in two pairs, or a side has runs of two methods.
     """
     from fairbench.errors import BadInput
 
@@ -28,6 +28,12 @@ def compare_pairs(pairs: Sequence[tuple[Run, Run]]) -> list[Comparison]:
         seen = [pair[side].record["model"]["sha256"] for pair in pairs]
         if len(set(seen)) < len(seen):
             raise BadInput("the same checkpoint stands in two pairs of seeds; each pair needs trainings of its own.")
+        methods = list(dict.fromkeys(str(pair[side].record["model"].get("method")) for pair in pairs))
+        if len(methods) > 1:
+            raise BadInput(
+                f"the {'first' if side == 0 else 'second'} runs of the pairs were trained by different methods "
+                f"({' and '.join(methods)[:80]}); each side is one method under several seeds."
+            )
     for before, after in pairs[1:]:
         compare_runs(pairs[0][0], before)
         compare_runs(pairs[0][1], after)

@@ -8,6 +8,7 @@ however it ends.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,11 +19,14 @@ from pathlib import Path
 
 import click
 
-from fairbench.errors import BadInput, OtherProcessEnded
+from fairbench.errors import LIFELINE, BadInput, OtherProcessEnded
 
-#: Where the processes meet, and the pipe whose end tells that the one that watches is gone.
-RENDEZVOUS, LIFELINE = "FAIRBENCH_RENDEZVOUS", "FAIRBENCH_LIFELINE"
+#: Where the processes meet.
+RENDEZVOUS = "FAIRBENCH_RENDEZVOUS"
 _LOOK, _PATIENCE = 0.05, 5.0  # seconds
+#: Processes that are allowed on any machine; else one per core.
+_FEW = 4
+_BUG = 70  # its words are a traceback
 
 
 def run_in_processes(count: int | None, *, threads: int | None) -> bool:
@@ -46,9 +50,12 @@ def run_in_processes(count: int | None, *, threads: int | None) -> bool:
         return False
     if "WORLD_SIZE" in os.environ:
         raise BadInput("--processes starts processes of its own; leave it out under torchrun.")
+    if count > max(cores(), _FEW):
+        raise BadInput(f"--processes must be at most the number of cores, {cores()}, but is {count}.")
     arguments = click.get_current_context().find_object(list) or sys.argv[1:]
+    each = threads or int(os.environ.get("OMP_NUM_THREADS") or max(cores() // count, 1))
     with tempfile.TemporaryDirectory() as place:
-        raise click.exceptions.Exit(_watch(arguments, count, threads or max(cores() // count, 1), Path(place)))
+        raise click.exceptions.Exit(_watch(arguments, count, each, Path(place)))
 
 
 def cores() -> int:
@@ -65,12 +72,15 @@ def _watch(arguments: Sequence[str], count: int, threads: int, place: Path) -> i
     }  # fmt: skip
     logs = [place / f"{rank}.log" for rank in range(count)]
     processes = []
+    # As the installed program, whose folder is not searched for modules: a random.py that lies there must not matter.
+    searched = sys.path[0] in ("", str(Path.cwd()))
+    program = [sys.executable, *([] if searched else ["-P"]), "-m", "fairbench"]
     try:
         for rank in range(count):
             with logs[rank].open("wb") as log:
                 processes.append(
                     subprocess.Popen(
-                        [sys.executable, "-m", "fairbench", *arguments], pass_fds=(lifeline,),
+                        [*program, *arguments], pass_fds=(lifeline,),
                         stdout=subprocess.DEVNULL if rank else None, stderr=log if rank else None,
                         env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
                     )
@@ -84,7 +94,8 @@ def _watch(arguments: Sequence[str], count: int, threads: int, place: Path) -> i
             time.sleep(_LOOK)
     except KeyboardInterrupt:
         # A terminal tells every process, and the first one says so. A signal to this one alone means all of them, too.
-        if _ended(processes[0]) == 130:
+        _wait_for(processes[:1])
+        if processes[0].returncode == 130:
             return 130
         raise
     finally:
@@ -96,18 +107,20 @@ def _watch(arguments: Sequence[str], count: int, threads: int, place: Path) -> i
 def _failed(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> int:
     """Return the code that a command with a failed process ends with; words that nobody saw are repeated."""
     # The first process may be about to say the same as another, which would be enough.
-    first = _ended(processes[0])
-    if first not in (None, OtherProcessEnded.exit_code):
-        return _as_of_a_shell(first or 0)
-    culprits = [rank for rank, process in enumerate(processes) if rank and _ended(process) not in (None, 0)]
+    _wait_for(processes)
+    ended = {rank: process.returncode for rank, process in enumerate(processes) if process.returncode not in (None, 0)}
     _stop(processes)
-    if not culprits:
-        return _as_of_a_shell(first or 0)
-    code, text = processes[culprits[0]].returncode, logs[culprits[0]].read_text(errors="replace").strip()
-    if code == OtherProcessEnded.exit_code or not text:
-        click.echo(text or f"fairbench: process {culprits[0]} of {len(processes)} was ended ({code}).", err=True)
-    else:
-        click.echo(text.splitlines()[-1], err=True)
+    # Whoever was only left alone by another is no culprit.
+    culprits = {rank: code for rank, code in ended.items() if code != OtherProcessEnded.exit_code} or ended
+    rank, code = next(iter(culprits.items()))
+    if code < 0:
+        click.echo(
+            f"fairbench: process {rank + 1} of {len(processes)} was ended from outside ({signal.Signals(-code).name}); "
+            "memory may have run out. The same command goes on, also with fewer processes.", err=True,
+        )  # fmt: skip
+    elif rank:
+        text = logs[rank].read_text(errors="replace").strip()
+        click.echo(text if code == _BUG or not text else text.splitlines()[-1], err=True)
     return _as_of_a_shell(code)
 
 
@@ -116,12 +129,11 @@ def _as_of_a_shell(code: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _ended(process: subprocess.Popen[bytes]) -> int | None:
-    """Return the exit code of a process that is about to end; None where it goes on."""
-    try:
-        return process.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        return None
+def _wait_for(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Give processes that are about to end a moment for it, all together."""
+    deadline = time.monotonic() + _PATIENCE
+    while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+        time.sleep(_LOOK)
 
 
 def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -90,7 +90,7 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
 @click.option("--samples-per-class", type=WholeNumber(1), metavar="N", help="Train on the first N of each class.")
 @click.option("--drop-classes", metavar="NAME,...", help="Classes that are left out: the removal experiment.")
 @click.option("--drop-control", metavar="NAME,...", help="As many other classes, drawn at random: its control.")
-@click.option("--control-draw", default=0, type=WholeNumber(0), metavar="N", help="Which draw; default: 0.")
+@click.option("--control-draw", type=WholeNumber(0), metavar="N", help="Which draw of --drop-control; default: 0.")
 @click.option("--eps", metavar="R", help="Linf radius, such as 8/255; default: the data set's.")
 @click.option("--precision", type=click.Choice(["float32", "bf16"]), help="Of the network while training.")
 @click.option("--compile", "compiled", is_flag=True, help="Use torch.compile while training.")
@@ -172,6 +172,8 @@ def _check_without_torch(given: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         "precision": given["precision"],
         "compile": given["compiled"] or None,
     }
+    if given["control_draw"] is not None and not given["drop_control"]:
+        raise click.UsageError("--control-draw chooses a draw of --drop-control NAME,..., which is missing.")
     if given["eps"] is not None:
         Threat.parse("Linf", given["eps"])
     teachers = _teachers(given["teachers"])
@@ -199,7 +201,7 @@ def _request(given: dict[str, Any], changes: dict[str, Any], teachers: dict[str,
         samples_per_class=given["samples_per_class"],
         drop_classes=_names(given["drop_classes"]),
         drop_control=_names(given["drop_control"]),
-        control_draw=given["control_draw"],
+        control_draw=given["control_draw"] or 0,
         seed=given["seed"],
         data_dir=given["data_dir"],
         resize=given["resize"],

@@ -150,6 +150,7 @@ def _check(full: Run, other: Run) -> None:
     def question(record: Mapping[str, Any]) -> dict[str, Any]:
         data, threat = record["dataset"], record["threat"]
         return {
+            "the training method": record.get("model", {}).get("method"),
             "the data set": (data["name"], data["split"]), "the classes": tuple(data["class_names"]),
             "the norm": threat["norm"], "eps": threat["eps"], "the protocol version": record.get("protocol"),
         }  # fmt: skip

@@ -154,5 +154,8 @@ def test_more_seeds_of_the_same_two_methods(make: Maker, capsys: pytest.CaptureF
     assert any(line.split()[:5] == ["worst", "class", "%", "52.5", "64.2"] for line in out.splitlines())
     assert run(["compare", words[0], words[3], "--also", words[1], words[3]]) == 2
     assert "stands in two pairs" in capsys.readouterr().err
+    swapped = make("swapped", [20, 36, 38], model__sha256="e" * 64, model__method="trades")
+    assert run(["compare", words[0], words[3], "--also", str(swapped), words[4]]) == 2
+    assert "different methods (None and trades)" in capsys.readouterr().err
     other = make("other", [20, 36, 38], model__sha256="d" * 64, threat__eps=0.2)
     assert run(["compare", words[0], words[3], "--also", str(other), words[4]]) == 2

@@ -135,6 +135,7 @@ def test_a_control_drops_other_classes_drawn_at_random(tmp_path, capsys, monkeyp
         (("--drop-control", "cat"), "unknown class"),
         (("--drop-control", "0,1,2,3,4,5"), "as many others, but there are 4"),
         (("--drop-control", "1", "--drop-classes", "2"), "leave --drop-classes out"),
+        (("--control-draw", "1", "--drop-classes", "2"), "--drop-control NAME"),
     ],
 )
 def test_bad_controls(options, words, tmp_path, capsys, monkeypatch):

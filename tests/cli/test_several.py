@@ -27,7 +27,7 @@ class Strange(torch.nn.Module):
         super().__init__()
         self.net = build_model("small-cnn", num_classes=10, shape=(1, 8, 8))
     def forward(self, x):
-        if os.environ.get("RANK") == "1" and x.requires_grad and len(x) > 2:
+        if os.environ.get("RANK") in {ranks} and x.requires_grad and len(x) > 2:
             {does}
         return self.net(x)
 
@@ -73,17 +73,18 @@ def test_a_refusal_is_one_sentence(checkpoint):
     assert (command.returncode, len(sentences(err))) == (2, 1), err
 
 
+@pytest.mark.parametrize("ranks", [["1"], ["0"], ["0", "1"]])
 @pytest.mark.parametrize(
     ("does", "code", "words"),
     [
-        ("os.kill(os.getpid(), signal.SIGKILL)", 128 + signal.SIGKILL, "process 1 of 2 was ended"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", 128 + signal.SIGKILL, "of 2 was ended from outside (SIGKILL)"),
         ('raise ValueError("something strange")', 70, "something strange"),
         ("x = x * torch.nan", 2, "NaN"),
     ],
 )
-def test_another_process_that_fails_ends_all(checkpoint, does, code, words):
+def test_a_process_that_fails_ends_all(checkpoint, ranks, does, code, words):
     model = Path("strange.py")
-    model.write_text(STRANGE.format(does=does))
+    model.write_text(STRANGE.format(does=does, ranks=ranks))
     import torch
 
     from fairbench.models.load import load_model
@@ -94,7 +95,24 @@ def test_another_process_that_fails_ends_all(checkpoint, does, code, words):
     _, err = command.communicate(timeout=120)
     assert command.returncode == code, err
     assert words in err
+    assert len(sentences(err)) == 1, err
     assert not (Path("run") / "run.json").exists()
+
+
+def test_a_file_that_lies_about_is_not_taken_for_a_module(checkpoint, quick, tmp_path):
+    """The installed program does not look for modules where it is called; its processes do not either."""
+    Path("random.py").write_text("raise SystemExit('the wrong random')")
+    program = "import sys; sys.path.pop(0); sys.argv[0] = 'fairbench'; from fairbench.cli import main; main()"
+    arguments = ["eval", str(checkpoint), *quick, "--batch-size", "25", "--processes", "2", "--out", "run"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_as_many_processes_as_cores(checkpoint, quick, bad):
+    assert "at most the number of cores" in bad(checkpoint, *quick, "--processes", 1000)
 
 
 def test_torchrun_and_processes_are_one_too_many(checkpoint, quick, bad, monkeypatch):

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import queue
 import sys
 import warnings
 from collections.abc import Sequence
@@ -86,6 +87,13 @@ def _times(part: str, options: argparse.Namespace) -> float:
     return 100 / options.steps * (9 / options.targets if part.endswith("-t") else 1)
 
 
+def _parts(text: str) -> tuple[str, ...]:
+    parts = tuple(text.split(","))
+    if not set(parts) <= set(PARTS):
+        raise argparse.ArgumentTypeError(f"must be of {', '.join(PARTS)}, but is {text!r}")
+    return parts
+
+
 def _task(options: argparse.Namespace) -> tuple[nn.Module, Tensor, Tensor, float]:
     """Return the network, the samples and the radius."""
     model, dataset = network(options.checkpoint, options.dataset)
@@ -106,7 +114,16 @@ def _run(engine: str, part: str, options: argparse.Namespace, *, seed: int = 0) 
     ]
     for process in work:
         process.start()
-    done = dict(results.get() for _ in work)
+    done: dict[int, Result] = {}
+    while len(done) < count:
+        try:
+            rank, result = results.get(timeout=1)
+            done[rank] = result
+        except queue.Empty:
+            if any(process.exitcode not in (None, 0) for process in work):
+                for process in work:
+                    process.terminate()
+                sys.exit(f"a process of {engine} ended early in {part}; its own words stand above.")
     for process in work:
         process.join()
     shares = [done[rank] for rank in range(count)]
@@ -150,7 +167,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--processes", type=int, default=1, help="of ours, which share its threads; the package has no such thing")
     add("--norm", default="Linf", choices=("Linf", "L2", "L1"))
     add("--eps", help="in pixel units; the checkpoint's own in Linf, a usual one else")
-    add("--parts", default=STANDARD, type=lambda text: tuple(text.split(",")), help=f"of {', '.join(PARTS)}")
+    add("--parts", default=STANDARD, type=_parts, help=f"of {', '.join(PARTS)}")
     add("--steps", type=int, default=100, help="of APGD and FAB in both engines")
     add("--queries", type=int, default=5000, help="of Square in both engines")
     add("--targets", type=int, default=9)

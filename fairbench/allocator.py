@@ -1,9 +1,9 @@
 """Keep freed memory in the process instead of giving it back to the system after every layer.
 
 glibc gives large freed tensors back to the system, and the next one of the same size costs a page fault per 4 KiB. How
-much that costs depends on the order of sizes: gradients of a small network in batches of 256 to 1,000 took up to twice
-as long on one CPU thread, attacks in blocks of 256 often the same. The process keeps the memory of its largest moment
-until it ends. For programs of our own only: a library does not change the allocator of the program that imports it.
+many depends on the order of sizes (`tests/test_allocator.py` counts those of a small network in batches of 256). The
+process keeps the memory of its largest moment until it ends. For programs of our own only: a library does not change
+the allocator of the program that imports it.
 """
 
 from __future__ import annotations

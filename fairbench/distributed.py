@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from fairbench.errors import OtherProcessEnded
+from fairbench.own_processes import RENDEZVOUS
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ def start(device: torch.device) -> bool:
         torch.cuda.set_device(device)  # NCCL gathers objects through the current device
     # Evaluation blocks may take long on one process while the others wait for it.
     dist.init_process_group(
-        "nccl" if device.type == "cuda" else "gloo", init_method=os.environ.get("FAIRBENCH_RENDEZVOUS", "env://"),
+        "nccl" if device.type == "cuda" else "gloo", init_method=os.environ.get(RENDEZVOUS, "env://"),
         timeout=timedelta(hours=12), rank=int(os.environ["RANK"]), world_size=int(os.environ["WORLD_SIZE"]),
     )  # fmt: skip
     return True

@@ -15,9 +15,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-#: The environment variable of processes that `--processes` started: a pipe that ends when their watcher does.
-LIFELINE = "FAIRBENCH_LIFELINE"
-
 
 class FairbenchError(Exception):
     """Base of all errors whose message is written for a person."""

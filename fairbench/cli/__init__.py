@@ -16,7 +16,8 @@ import click
 
 from fairbench import __version__
 from fairbench.allocator import keep_freed_memory
-from fairbench.errors import LIFELINE, FairbenchError, OtherProcessEnded
+from fairbench.errors import FairbenchError, OtherProcessEnded
+from fairbench.own_processes import LIFELINE
 
 #: command -> module that defines it; imported only when the command is used, so that --help takes no time.
 COMMANDS = {

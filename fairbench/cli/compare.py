@@ -82,19 +82,14 @@ def _classes(found: Comparison, attack: AttackComparison) -> Table:
 
 
 def _changes(attack: AttackComparison) -> Table:
-    from fairbench.metrics.classwise import normalized_std, std, worst_class_accuracy
+    from fairbench.cli.compare_seeds import METRICS
     from fairbench.reporting.table import Cell, Column, Table
 
-    pairs = attack.pairs
-    total = pairs.count.sum()
-    before, after = (pairs.both + pairs.lost).sum() / total, (pairs.both + pairs.gained).sum() / total
-    lines: list[tuple[str, float, float, Difference]] = [("average %", before, after, attack.average)]
-    for name, metric, change in (
-        ("worst class %", worst_class_accuracy, attack.worst_class),
-        ("std, points", std, attack.std),
-        ("std / mean (NSD), %", normalized_std, attack.normalized_std),
-    ):
-        lines.append((name, metric(pairs.before), metric(pairs.after), change))
+    changes: tuple[Difference, ...] = (attack.average, attack.worst_class, attack.std, attack.normalized_std)
+    lines = [
+        (name, metric(attack.pairs, False), metric(attack.pairs, True), change)
+        for (name, metric), change in zip(METRICS, changes, strict=True)
+    ]
     rows = tuple(
         (
             Cell(name), Cell(_number(a)), Cell(_number(b)), Cell(_number(change.value, "+.1f")),

@@ -48,7 +48,7 @@ def seed_tables(found: Sequence[Comparison]) -> tuple[list[str], list[Table]]:
     for name in common:
         pairs = [next(attack.pairs for attack in one.attacks if attack.attack == name) for one in found]
         rows = []
-        for what, metric in _METRICS:
+        for what, metric in METRICS:
             before, after = ([metric(counts, side) for counts in pairs] for side in (False, True))
             change = seed_interval(after, before)
             rows.append(
@@ -71,7 +71,8 @@ def _average(pairs: PairedCounts, after: bool) -> float:
     return float(hits.sum() / pairs.count.sum())
 
 
-_METRICS = (
+#: (what, its value from paired counts before or after), in the order of the tables over all classes.
+METRICS = (
     ("average %", _average),
     ("worst class %", lambda pairs, after: worst_class_accuracy(pairs.after if after else pairs.before)),
     ("std, points", lambda pairs, after: std(pairs.after if after else pairs.before)),

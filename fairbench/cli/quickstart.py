@@ -5,7 +5,6 @@ It runs the same commands that a person would, and prints each of them.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from fairbench.cli.several import cores
 from fairbench.cli.side_by_side import Command, Step, run_side_by_side
 from fairbench.cli.whole_number import WholeNumber
 
@@ -151,4 +151,4 @@ def _closing(runs: Sequence[Path]) -> str:
 
 def workers() -> int:
     """Return how many commands run at a time: one per core that this process may use, at most one per student."""
-    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, len(STUDENTS))
+    return min(cores(), len(STUDENTS))

@@ -19,10 +19,9 @@ from pathlib import Path
 
 import click
 
-from fairbench.errors import LIFELINE, BadInput, OtherProcessEnded
+from fairbench.errors import BadInput, OtherProcessEnded
+from fairbench.own_processes import LIFELINE, RENDEZVOUS
 
-#: Where the processes meet.
-RENDEZVOUS = "FAIRBENCH_RENDEZVOUS"
 _LOOK, _PATIENCE = 0.05, 5.0  # seconds
 #: Processes that are allowed on any machine; else one per core.
 _FEW = 4

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from fairbench.cli.several import cores
 from fairbench.runs import read_run
 
 KILLS = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "kills.py"), run_name="kills")
@@ -159,7 +158,3 @@ def test_a_kill_takes_all_processes_along(checkpoint):
     while (alive := is_alive(command.pid)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive
-
-
-def test_cores_are_at_least_one():
-    assert cores() >= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fairbench.metrics.classwise import normalized_std, std, worst_class_accuracy
@@ -72,7 +72,7 @@ def _average(pairs: PairedCounts, after: bool) -> float:
 
 
 #: (what, its value from paired counts before or after), in the order of the tables over all classes.
-METRICS = (
+METRICS: tuple[tuple[str, Callable[[PairedCounts, bool], float]], ...] = (
     ("average %", _average),
     ("worst class %", lambda pairs, after: worst_class_accuracy(pairs.after if after else pairs.before)),
     ("std, points", lambda pairs, after: std(pairs.after if after else pairs.before)),

@@ -81,7 +81,8 @@ def _blocks(count: int, size: int | None) -> list[slice]:
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]
 
 
-def ours(part: str, model: nn.Module, x: Tensor, y: Tensor, eps: float, options: Any) -> Result:
+def ours(part: str, model: nn.Module, x: Tensor, y: Tensor, eps: float, options: Any, *, first: int = 0) -> Result:
+    """Run ours; `first` is the number of the first of these samples, since a sample's noise is keyed by its number."""
     clock = CLOCKS[options.clock]
     judge = Counted(model)
     precision = "float32" if part == "square" else options.precision
@@ -108,7 +109,7 @@ def ours(part: str, model: nn.Module, x: Tensor, y: Tensor, eps: float, options:
             with torch.no_grad():
                 return judge(x_adv).argmax(1) != y_block[rows]
 
-        random = SampleRandom(0, part, torch.arange(block.start, block.stop))
+        random = SampleRandom(0, part, first + torch.arange(block.start, block.stop))
         x_adv = attack(attacked, x_block, y_block, random=random, success=None if options.plain else success, **shared)
         with torch.no_grad():
             broken.append(model(x_adv).argmax(1) != y_block)

@@ -144,20 +144,22 @@ def not_finite(images: Tensor) -> Tensor:
     return ~torch.isfinite(images.flatten(1).sum(1))
 
 
-def refuse_nan(bad: Tensor, *, what: str) -> None:
+def refuse_nan(bad: Tensor, *, what: str, some: bool = False) -> None:
     """Stop where the attacked network's outputs were NaN or infinite for a sample: it would look robust.
 
     Args:
         bad: (b,) bool.
         what: the attack's name.
+        some: `bad` are those among which at least one is.
 
     Raises:
         Refused: "nan-logits".
     """
     if bool(bad.any()):
+        count = f"at least one of {int(bad.sum())}" if some else f"{int(bad.sum())} of {len(bad)}"
         raise Refused(
             "nan-logits",
-            f"{what} met NaN or infinite logits or gradients on {int(bad.sum())} of {len(bad)} images, which it could "
-            "not attack; check the weights, or attack in a higher precision.",
+            f"{what} met NaN or infinite logits or gradients on {count} images, which it could not attack; check the "
+            "weights, or attack in a higher precision.",
             overridable=False,
         )

@@ -1,7 +1,8 @@
 """The command line: one file per command, no arithmetic, errors as one sentence with the exit codes of the design.
 
 0 ok; 1 only from `gate` (regression), `check` (flagged) and `eval --worst-below` (it is below); 2 usage or bad input,
-not comparable, or a table that `verify` disproves; 70 an internal error; 74 a write that failed later; 130 interrupted.
+not comparable, or a table that `verify` disproves; 70 an internal error; 74 a write that failed later; 130 interrupted;
+141 nobody reads stdout any more.
 `bench` ends with the highest code of the trainings that failed. stdout carries the result, stderr the progress.
 """
 
@@ -44,6 +45,10 @@ class _InterruptedByPerson(Exception):
     """Ctrl-C."""
 
 
+class _ReaderLeft(Exception):
+    """Whoever read our stdout is gone (| head)."""
+
+
 class _Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -69,6 +74,8 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
             raise _InterruptedByPerson from stop  # click would print an empty line for it
+        except BrokenPipeError as stop:
+            raise _ReaderLeft from stop  # click would end with 1, which is a verdict here
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -102,10 +109,9 @@ def run(args: list[str] | None = None) -> int:
         return error.exit_code if LIFELINE in os.environ else _say(str(error), error.exit_code)
     except FairbenchError as error:
         return _say(str(error), error.exit_code)
-    except BrokenPipeError:
-        # The reader of our stdout left (| head): not an error. Nothing more can be written there.
-        sys.stdout = None
-        return 0
+    except _ReaderLeft:
+        sys.stdout = None  # nothing more can be written there
+        return 128 + 13  # as a shell says of any program that SIGPIPE ends: no verdict, neither good nor bad
     except Exception:
         traceback.print_exc()
         return _say(

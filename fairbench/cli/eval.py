@@ -225,9 +225,8 @@ def _planned(
 def _origin(loaded: LoadedModel) -> dict[str, Any]:
     """Return what the sidecar says of where the model comes from."""
     sidecar = loaded.sidecar or {}
-    return {
-        key: sidecar[key] for key in ("method", "hyper", "seed", "selection", "source") if sidecar.get(key) is not None
-    }
+    told = ("method", "hyper", "seed", "selection", "source", "control_of")
+    return {key: sidecar[key] for key in told if sidecar.get(key) is not None}
 
 
 def _default_folder(loaded: LoadedModel, samples: Dataset, digest: str) -> Path:

@@ -8,6 +8,7 @@ however it ends.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import click
 
@@ -146,9 +149,11 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 def _end_with_the_watcher() -> None:
     """End this process as soon as the one that watches is gone."""
     lifeline = int(os.environ[LIFELINE])
+    place = Path(url2pathname(urlsplit(os.environ[RENDEZVOUS]).path)).parent
 
     def wait() -> None:
         os.read(lifeline, 1)
+        shutil.rmtree(place, ignore_errors=True)  # nobody else is left to do it
         os._exit(143)
 
     threading.Thread(target=wait, daemon=True).start()

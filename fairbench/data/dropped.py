@@ -67,8 +67,8 @@ class WithoutClasses(Dataset):
         }  # fmt: skip
 
 
-def drop_classes(data: Dataset, names: Sequence[str]) -> WithoutClasses:
-    """Return the data set without the classes of these names.
+def drop_classes(data: Dataset, names: Sequence[str], *, option: str = "--drop-classes") -> WithoutClasses:
+    """Return the data set without the classes of these names, which `option` gave.
 
     Raises:
         BadInput: an unknown class, one named twice, or fewer than two classes left.
@@ -77,7 +77,7 @@ def drop_classes(data: Dataset, names: Sequence[str]) -> WithoutClasses:
         if name not in data.class_names:
             raise unknown("class", name, data.class_names)
     if len(set(names)) < len(names):
-        raise BadInput(f"--drop-classes names a class twice: {', '.join(names)[:100]}.")
+        raise BadInput(f"{option} names a class twice: {', '.join(names)[:100]}.")
     kept = [c for c, name in enumerate(data.class_names) if name not in names]
     if len(kept) < 2:
         raise BadInput(f"a network needs two classes at least, but {len(kept)} of {data.num_classes} are left.")
@@ -90,7 +90,7 @@ def control_classes(data: Dataset, names: Sequence[str], draw: int) -> tuple[str
     Raises:
         BadInput: an unknown class, one named twice, or fewer other classes than that.
     """
-    drop_classes(data, names)
+    drop_classes(data, names, option="--drop-control")
     others = [c for c, name in enumerate(data.class_names) if name not in names]
     if len(others) < len(names):
         raise BadInput(f"a control of {len(names)} classes needs as many others, but there are {len(others)}.")

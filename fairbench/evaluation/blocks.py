@@ -133,6 +133,11 @@ def run_units(
             [(unit.name, unit.cost, unit.before) for unit in units], sum(len(block.index) for block in mine)
         )
         progress.whole(0.0, anew=True)
+        if len(blocks) < distributed.world_size():
+            progress.say(
+                f"only {len(blocks)} of {distributed.world_size()} processes have work: all images are {len(blocks)} "
+                f"block(s) of {store.block_size}; a smaller --batch-size makes more of them"
+            )
         fits = all(_run_unit(unit, mine, dataset, store, device, progress, work) for unit in units)
         if all(distributed.gather_objects(fits)):
             return [_gather(unit.name, mine, store) for unit in units]

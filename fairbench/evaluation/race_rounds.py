@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fairbench.attacks.budget import part_budget
 from fairbench.evaluation.blocks import Unit, Work, run_units
 from fairbench.evaluation.networks import Networks
 from fairbench.evaluation.plan import Plan
@@ -111,7 +112,7 @@ class Rounds:
     def spent(self, race: Race | Threshold) -> dict[str, Any]:
         """Return what was spent, in forwards of AutoAttack's published budget, beside an estimate of the full run."""
         parts = cascade_parts(self.plan)
-        cheap, *rest = [forwards(name, keywords) for name, keywords in parts.items()]
+        cheap, *rest = [part_budget(*part, len(self.by_class)).forwards for part in parts.items()]
         draws = race.draws
         first = cheap * self.entered_first
         per_class = self.by_class @ np.array(rest, dtype=np.int64)
@@ -135,15 +136,3 @@ def cascade_parts(plan: Plan) -> dict[str, dict[str, Any]]:
     """Return the keywords of each part of the plan's one cascade, in their order."""
     parts: dict[str, dict[str, Any]] = plan.attacks()[plan.configs[0].name]["parts"]
     return parts
-
-
-def forwards(part: str, keywords: Mapping[str, Any]) -> int:
-    """Return the forwards of one sample that survives a part, counted in the official implementation.
-
-    apgd-ce 102, apgd-t 919, fab-t 1,828 and square 5,003 with 9 targets, 100 steps and 5,000 queries.
-    """
-    if part == "square":
-        return int(keywords["queries"]) + 3
-    times, steps = int(keywords.get("targets", 1)) * int(keywords["restarts"]), int(keywords["steps"])
-    once = 2 * steps + 3 if part.startswith("fab") else steps + 2
-    return times * once * int(keywords.get("draws", 1)) + ("targets" in keywords)

@@ -23,6 +23,7 @@ from fairbench.attacks.autoattack import VERSIONS
 from fairbench.attacks.survivors import Success
 from fairbench.errors import BadInput
 from fairbench.evaluation.cascade import Part
+from fairbench.evaluation.gradient_watch import GradientWatch
 from fairbench.evaluation.networks import Networks
 from fairbench.threat import Norm, Threat
 
@@ -40,8 +41,12 @@ def reference_parts(nets: Networks, threat: Threat, *, num_classes: int, seed: i
         model = nets.judge if name == "square" else nets.gradient
 
         def run(x: Tensor, y: Tensor, *, index: Tensor, success: Success, memory: AttackMemory | None) -> Tensor:
+            watch = GradientWatch(model, len(y))
             with _quietly(), torch.no_grad():
-                return _run(name, model, x, y, norm=threat.norm, eps=threat.eps, num_classes=num_classes, seed=seed)
+                x_adv = _run(name, watch, x, y, norm=threat.norm, eps=threat.eps, num_classes=num_classes, seed=seed)
+            if watch.noted():
+                watch.refuse(~success(x_adv, torch.arange(len(y), device=y.device)), f"aa/{name}")
+            return x_adv
 
         return Part(name, run)
 

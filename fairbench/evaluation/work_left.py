@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fairbench.attacks.budget import part_budget
 from fairbench.outcomes import Outcomes
 
 
@@ -20,12 +21,8 @@ def attack_cost(keywords: Mapping[str, Any]) -> float:
 
 def part_cost(name: str, keywords: Mapping[str, Any], num_classes: int) -> float:
     """Return what a part of AutoAttack costs per sample that it does not break."""
-    if name == "square":
-        return float(keywords["queries"] * keywords["restarts"])
-    runs = keywords["steps"] * keywords["restarts"] * keywords.get("targets", 1) * keywords.get("draws", 1)
-    # FAB asks after each step whether it crossed; untargeted it has a gradient per class.
-    each = 3 if name.startswith("apgd") else 4 if name == "fab-t" else 2 + 2 * num_classes
-    return float(runs * each)
+    budget = part_budget(name, keywords, num_classes)
+    return float(budget.forwards + 2 * budget.backwards)
 
 
 @dataclass

@@ -154,8 +154,8 @@ def _sentence(found: AttackComparison, names: tuple[str, ...]) -> str:
     can = "; ".join(said) if said else "nothing can be said for sure"
     cannot = f"; not decided: {', '.join(unsaid)}" if unsaid else ""
     return (
-        f"{where} (95 % intervals in points): {can}{cannot}; this is about two checkpoints, "
-        "and their methods need several seeds each."
+        f"{where} (95 % intervals in points): {can}{cannot}; this is about two checkpoints; "
+        "only several seeds can tell about their methods."
     )
 
 

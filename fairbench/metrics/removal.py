@@ -70,6 +70,8 @@ class Removal:
         left_out: classes that the control does not have: their samples are not counted at all.
         rows: by true class; the last one is over all.
         p: of the last row, the run without the classes against the control (exact McNemar); NaN without a control.
+        without: the name of the run without the classes.
+        control: the name of the control run; None without one.
     """
 
     attack: str
@@ -77,6 +79,8 @@ class Removal:
     left_out: tuple[int, ...]
     rows: tuple[SourceRow, ...]
     p: float
+    without: str
+    control: str | None
 
 
 def removal(full: Run, without: Run, control: Run | None = None) -> Removal:
@@ -85,10 +89,11 @@ def removal(full: Run, without: Run, control: Run | None = None) -> Removal:
     Raises:
         NotComparable: another data set, class names, threat, protocol or attack; a run that misses samples of its
             classes, or a control without one of the removed classes.
-        BadInput: a run that leaves out no class.
+        BadInput: a run that leaves out no class, or one that was trained as a control of others.
     """
     runs = [full, without, *([control] if control is not None else [])]
     removed = _removed(without)
+    _check_roles(without, control, {full.class_names[c] for c in removed})
     for other in runs[1:]:
         _check(full, other)
     common = [name for name in full.outcomes.attacks if all(name in run.outcomes.attacks for run in runs)]
@@ -133,7 +138,25 @@ def removal(full: Run, without: Run, control: Run | None = None) -> Removal:
     if beside is not None and len(went):
         first, second = (_at(table, went.index) for table in (beside, after))
         p = mcnemar(int((~first & second).sum()), int((first & ~second).sum()))
-    return Removal(attack, removed, lacking, tuple(found), float(p))
+    return Removal(
+        attack, removed, lacking, tuple(found), float(p), without.name, None if control is None else control.name
+    )
+
+
+def _check_roles(without: Run, control: Run | None, removed: set[str]) -> None:
+    """Refuse runs that were trained for another place in the experiment; a run may also not say what it is for."""
+    meant = without.record.get("model", {}).get("control_of")
+    if meant is not None:
+        raise BadInput(
+            f"the run {without.name[:80]!r} is a control of the removal of {', '.join(meant)[:80]}; give it with "
+            "--control, and as --removed the run of a network that 'fairbench train --drop-classes' trained."
+        )
+    meant = None if control is None else control.record.get("model", {}).get("control_of")
+    if control is not None and meant is not None and set(meant) != removed:
+        raise NotComparable(
+            f"the run {control.name[:80]!r} is a control of the removal of {', '.join(meant)[:80]}, but removed are "
+            f"{', '.join(sorted(removed))[:80]}."
+        )
 
 
 def _removed(run: Run) -> tuple[int, ...]:

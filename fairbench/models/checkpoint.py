@@ -46,6 +46,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "selection": (dict,),
     "log": (str,),
     "teachers": (dict,),
+    "control_of": (list,),
 }
 
 

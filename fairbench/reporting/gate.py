@@ -134,6 +134,8 @@ def same(run: Run, baseline: Run, *, max_flips: float = 0.005) -> GateResult:
             f"The same: {flips} of {rows} verdicts over {len(checks)} attacks flipped, at most {100 * max_flips:g} % "
             f"of any attack's{_none_allowed(checks, share)}."
         )
+    if run.record["model"]["sha256"] != baseline.record["model"]["sha256"]:
+        sentence += " The checkpoints are two different files, so that the model may have changed, not the evaluation."
     return GateResult(tuple(checks), not broken, sentence, _not_compared(run, baseline))
 
 

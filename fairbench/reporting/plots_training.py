@@ -86,7 +86,9 @@ def training_curves(log: Log, label: str) -> str:
 
 def loss_curves(log: Log, label: str) -> str:
     """Return the loss and its terms over epochs, as logged (raw terms, no coefficients)."""
-    terms = list(dict.fromkeys(name for entry in log for name in entry.get("loss") or {}))
+    logged = [(name, value) for entry in log for name, value in (entry.get("loss") or {}).items()]
+    # A term that is null throughout is none: natural training has no robust term.
+    terms = list(dict.fromkeys(name for name, value in logged if value is not None))
     lines = {}
     for name in sorted(terms, key=lambda term: term != "total"):
         rows = [(float(entry["epoch"]), (entry.get("loss") or {}).get(name)) for entry in log]

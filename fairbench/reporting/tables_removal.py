@@ -31,6 +31,8 @@ def removal_table(found: Removal, names: Sequence[str]) -> Table:
         "same samples in a network trained without. Wilson's 95 % intervals; one training each, so that the control "
         "shows what another training does by itself."
     ]
+    runs = f"The network trained without is the run “{found.without}”"
+    notes.append(f"{runs}, the control “{found.control}”." if found.control is not None else f"{runs}.")
     if found.left_out:
         without = listed([f"“{names[c]}”" for c in found.left_out])
         notes.append(f"Samples of {without}, which the control does not have, are not counted.")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -56,6 +57,17 @@ def test_each_error_has_its_exit_code_and_sentence(
     assert captured.out == ""
     assert ("Traceback" in captured.err) == (code == 70)
     assert code == 70 or captured.err.count("\n") == 1
+
+
+def test_a_reader_that_leaves_is_no_verdict() -> None:
+    """`fairbench gate ... | head` in a shell with pipefail: neither 0 nor 1."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "fairbench", "list", "attacks"], stdout=writing, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_completion_prints_a_line_for_each_shell(capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,12 +127,16 @@ def test_a_control_drops_other_classes_drawn_at_random(tmp_path, capsys, monkeyp
     told = json.loads(path.with_suffix(".json").read_text())
     assert (told["dropped_classes"], told["control_of"]) == (list(draws[0]), ["1", "9"])
     assert len(told["kept_classes"]) == 8
+    code, _, err = ran(capsys, "eval", path, "--attacks", "fgsm", "--samples-per-class", "2", "--out", "run")
+    assert code == 0, err
+    assert json.loads(Path("run/run.json").read_text())["model"]["control_of"] == ["1", "9"]
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (("--drop-control", "cat"), "unknown class"),
+        (("--drop-control", "1,1"), "--drop-control names a class twice"),
         (("--drop-control", "0,1,2,3,4,5"), "as many others, but there are 4"),
         (("--drop-control", "1", "--drop-classes", "2"), "leave --drop-classes out"),
         (("--control-draw", "1", "--drop-classes", "2"), "--drop-control NAME"),

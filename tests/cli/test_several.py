@@ -61,6 +61,27 @@ def test_two_processes_give_the_bytes_of_one(checkpoint, quick, evaluated):
     assert "--processes 2" in record["command"]
 
 
+def test_torchrun_gives_the_bytes_of_one(checkpoint, quick, evaluated):
+    shared = (checkpoint, *quick, "--attacks", "pgd5,aa(steps=3,queries=20)", "--batch-size", 8, "--threads", 1)
+    assert evaluated(*shared, "--out", "one")[0] == 0
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launcher, "-m", "fairbench", "eval", *map(str, shared), "--out", "two"],
+        capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Accuracy per class") == 1
+    assert KILLS["differences"](Path("one"), Path("two"), KILLS["APART"] | {"commit"}) == []
+    assert read_run(Path("two")).record["processes"] == 2
+
+
+def test_processes_without_work_are_told(checkpoint, quick):
+    command = begin(checkpoint, *quick, "--processes", 2)
+    _, err = command.communicate(timeout=120)
+    assert command.returncode == 0
+    assert "only 1 of 2 processes have work: all images are 1 block(s) of 50" in " ".join(err.split())
+
+
 def test_a_refusal_is_one_sentence(checkpoint):
     for arguments in (["--attacks", "fgms"], ["--attacks", "fgsm", "--norm", "L2", "--eps", "none"]):
         command = begin(checkpoint, *arguments, "--processes", 2)
@@ -148,13 +169,17 @@ def test_ctrl_c_is_said_once_and_nobody_stays(checkpoint):
     assert not is_alive(command.pid)
 
 
-def test_a_kill_takes_all_processes_along(checkpoint):
+def test_a_kill_takes_all_processes_along_and_leaves_nothing_behind(checkpoint, monkeypatch):
     long = (checkpoint, "--attacks", "aa", "--threads", 1, "--batch-size", 64, "--out", "run", "--processes", 2)
+    Path("temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(Path("temporary").resolve()))
     command = begin(*long, start_new_session=True)
     wait_for_blocks(Path("run"))
+    assert list(Path("temporary").iterdir())
     command.kill()
     command.wait()
     deadline = time.monotonic() + 20
     while (alive := is_alive(command.pid)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not alive
+    assert not list(Path("temporary").iterdir())

@@ -8,6 +8,7 @@ from torch import nn
 
 from fairbench.errors import Refused
 from fairbench.evaluation.evaluate import evaluate
+from fairbench.evaluation.gradient_watch import GradientWatch
 
 
 class RootOfZero(nn.Module):
@@ -35,6 +36,27 @@ def test_a_gradient_that_is_nan_is_refused(attack, norm, model, dataset):
     words = "nan" if norm == "L2" and not attack.startswith("aa") else "NaN or infinite logits or gradients on "
     with pytest.raises(Refused, match=words):
         evaluate(RootOfZero(model, 0.0).eval(), dataset, attack, norm=norm, eps="0.02", accept=["low-accuracy"])
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2"])
+@pytest.mark.parametrize("share", [0.0, 0.45])
+def test_the_packages_gradients_are_watched_too(norm, share, model, dataset):
+    words = "aa/apgd-ce met NaN or infinite logits or gradients on "
+    with pytest.raises(Refused, match=words):
+        evaluate(
+            RootOfZero(model, share).eval(), dataset, "aa", norm=norm, eps="0.02",
+            engine="reference", accept=["low-accuracy"],
+        )  # fmt: skip
+
+
+def test_part_of_a_batch_is_told_as_such(model):
+    watch = GradientWatch(RootOfZero(model, 0.0).eval(), 4)
+    x = torch.full((2, 1, 6, 6), 0.5, requires_grad=True)
+    watch(x).sum().backward()
+    assert watch.noted()
+    watch.refuse(torch.zeros(4, dtype=torch.bool), "aa/fab-t")  # nobody is robust: nothing is claimed
+    with pytest.raises(Refused, match="aa/fab-t met NaN or infinite logits or gradients on at least one of 3 images"):
+        watch.refuse(torch.tensor([True, True, False, True]), "aa/fab-t")
 
 
 def test_finite_gradients_change_nothing(model, dataset):

@@ -54,7 +54,7 @@ def test_the_sentence_says_what_is_decided_and_what_is_not() -> None:
     assert "the worst class is 30.0 points higher (" in sentence
     assert "more robust in “cat”;" in sentence
     assert "less robust" not in sentence
-    assert sentence.endswith("this is about two checkpoints, and their methods need several seeds each.")
+    assert sentence.endswith("this is about two checkpoints; only several seeds can tell about their methods.")
     assert sentence.count(".") - sentence.count(".0") < 12
     turned = compare_runs(_run({"pgd20": [50, 56, 80]}), _run({"pgd20": [20, 60, 80]})).sentence
     assert "the worst class is 30.0 points lower (" in turned

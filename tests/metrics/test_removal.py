@@ -52,6 +52,25 @@ def test_by_hand():
     assert "without a control" in removal_sentence(found, NAMES)
 
 
+def meant_for(run: Run, *classes: str) -> Run:
+    return Run(run.name, {**run.record, "model": {"control_of": list(classes)}}, run.outcomes)
+
+
+def test_runs_in_each_others_place_are_refused():
+    control = meant_for(run_of("control", AFTER, gone=(3,)), "dog")
+    with pytest.raises(BadInput, match="'control' is a control of the removal of dog; give it with --control"):
+        removal(FULL, control, WITHOUT)
+    with pytest.raises(NotComparable, match="control of the removal of cat, but removed are dog"):
+        removal(FULL, WITHOUT, meant_for(control, "cat"))
+
+
+def test_the_table_names_the_runs():
+    (_, note) = removal_table(removal(FULL, WITHOUT), NAMES).notes
+    assert note == "The network trained without is the run “without”."
+    control = run_of("other", AFTER, gone=(3,))
+    assert "run “without”, the control “other”." in removal_table(removal(FULL, WITHOUT, control), NAMES).notes[1]
+
+
 def test_a_control_by_hand():
     """Without the ship all four are broken: 3 of them only there, exact McNemar 2 / 8."""
     control = run_of("control", [0, 0, 0, 1, 1, 1, 0, 2, 0], gone=(3,))

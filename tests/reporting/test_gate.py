@@ -106,6 +106,14 @@ def test_a_gain_is_no_regression_but_a_drift(base: Run) -> None:
     )
 
 
+def test_two_checkpoints_are_told_from_two_evaluations(base: Run) -> None:
+    other = replace(base, record={**base.record, "model": {**base.record["model"], "sha256": "0" * 64}})
+    result = same(other, base)
+    assert result.passed
+    assert result.sentence.endswith("two different files, so that the model may have changed, not the evaluation.")
+    assert "two different files" not in same(base, base).sentence
+
+
 def test_flips_in_both_directions_add_up(base: Run) -> None:
     """One lost and one gained leave the accuracy as it was; 2 of 200 verdicts are 1 %."""
     moved = _flipped(base, "pgd20", [0, 80])

@@ -15,7 +15,7 @@ from fairbench.reporting.figures import class_plot, run_plots, set_plots, traini
 from fairbench.reporting.plot_style import inline, share_colour, shorten
 from fairbench.reporting.plots_classes import class_dots, class_order, shown_classes
 from fairbench.reporting.plots_one_run import confusion_map
-from fairbench.reporting.plots_training import read_log, state_buffers
+from fairbench.reporting.plots_training import loss_curves, read_log, state_buffers
 from fairbench.reporting.view import view_runs
 from fairbench.runs import Run
 
@@ -154,6 +154,14 @@ def test_only_class_state_that_moves_is_drawn() -> None:
     log = [{"epoch": e, "class_state": {"t": [1.0, 1.0 + e], "still": [1, 1], "other": [e]}} for e in range(3)]
     assert state_buffers(log, 2) == ["t"]
     assert state_buffers([{"epoch": 0, "class_state": None}], 2) == []
+
+
+def test_a_term_without_values_has_no_key() -> None:
+    """Natural training has no robust term: the log says null."""
+    log = [{"epoch": e, "loss": {"natural": 1.0 / e, "robust": None, "total": 1.0 / e}} for e in (1, 2)]
+    words = _words(loss_curves(log, "natural"))
+    assert {"natural", "total"} <= set(words)
+    assert "robust" not in words
 
 
 def test_training_plots_name_the_worst_class_curve(evil: Run) -> None:

@@ -1,0 +1,61 @@
+"""The published budget, by hand and counted in the package itself."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from fairbench.attacks import parse_attack
+from fairbench.attacks.budget import Budget, part_budget
+from fairbench.evaluation.networks import Networks
+from fairbench.evaluation.reference import reference_parts
+from fairbench.threat import Threat
+
+LINF = Threat.parse("Linf", "0.001")
+
+
+def budgets(attack: str, num_classes: int) -> list[Budget]:
+    parts = parse_attack(attack).resolved(LINF, num_classes)["parts"]
+    return [part_budget(*part, num_classes) for part in parts.items()]
+
+
+def test_the_standard_version() -> None:
+    assert [budget.forwards for budget in budgets("aa", 10)] == [102, 919, 1828, 5003]
+    assert [budget.backwards for budget in budgets("aa", 10)] == [101, 909, 900, 0]
+
+
+def test_restarts_draws_and_untargeted_fab() -> None:
+    """plus: five restarts, FAB differentiates 10 logits in each of its 100 steps; rand: 20 draws of each gradient."""
+    assert budgets("aa(version=plus)", 10)[2] == Budget(5 * 203, 5 * 100 * 10)
+    assert budgets("aa(version=rand)", 10)[0] == Budget(20 * 102, 20 * 101)
+
+
+class Counting(nn.Module):
+    """A linear network of 4 classes that is sure of its answer, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.tensor([[1.0, 0], [-1, 0], [0, 1], [0, -1]])
+        self.forwards = self.backwards = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.forwards += 1
+        logits = x.flatten(1) @ self.weight.T
+        if logits.requires_grad:
+            logits.register_hook(self._back)
+        return logits
+
+    def _back(self, gradient: torch.Tensor) -> None:
+        self.backwards += 1
+
+
+def test_the_package_spends_it_on_a_sample_that_survives() -> None:
+    """One image, three targets. Square asks once more for the natural image and once more at its start and its end."""
+    network = Counting().eval()
+    nets = Networks(network, network, network)
+    expected = budgets("aa", 4)
+    for part, budget in zip(reference_parts(nets, LINF, num_classes=4, seed=0), expected, strict=True):
+        network.forwards = network.backwards = 0
+        x, y = torch.tensor([0.9, 0.5]).reshape(1, 1, 1, 2), torch.tensor([0])
+        part.run(x, y, index=torch.arange(1), success=lambda x_adv, rows: rows < 0, memory=None)
+        assert Budget(network.forwards, network.backwards) == budget, part.name

@@ -123,6 +123,8 @@ def check_without_torch(
     dataset: str | None,
     model: str | None,
     device: str,
+    engine: str = "native",
+    precision: str = "float32",
     **_: object,
 ) -> None:
     """Refuse in a moment what can be refused without torch, which takes seconds to load.
@@ -131,7 +133,12 @@ def check_without_torch(
     """
     from fairbench.attacks import parse_attacks, preset_eps, split_attacks
     from fairbench.cli.eval_zoo import is_zoo_name
-    from fairbench.cli.known_names import refuse_unknown_dataset, refuse_unknown_device, refuse_unknown_model
+    from fairbench.cli.known_names import (
+        refuse_unknown,
+        refuse_unknown_dataset,
+        refuse_unknown_device,
+        refuse_unknown_model,
+    )
     from fairbench.models.file_kind import usable_kind
     from fairbench.threat import Threat
     from fairbench.whole_file import usable_folder
@@ -141,6 +148,8 @@ def check_without_torch(
     refuse_unknown_dataset(dataset)
     refuse_unknown_model(model)
     refuse_unknown_device(device)
+    refuse_unknown("engine", engine)
+    refuse_unknown("precision", precision)
     configs = parse_attacks(split_attacks(attacks))
     given = eps if eps is not None else preset_eps(configs)
     threat = Threat.parse(norm or "Linf", given if given is not None else 0.0)

@@ -1,7 +1,7 @@
 """Names that are refused before torch is loaded, which takes seconds: data sets, models, methods, rules and the like.
 
-The registries that hold them are modules of torch, but plain dict literals: their keys are read from the source, so
-that no second list has to be kept. A name that may still be right (a file, a factory, a model of torchvision) passes;
+The registries that hold them are modules of torch, but plain literals: their names are read from the source, so that no
+second list has to be kept. A name that may still be right (a file, a factory, a model of torchvision) passes;
 who looks it up in the registry has the last word.
 """
 
@@ -23,22 +23,32 @@ REGISTRIES = {
     "class rule": ("methods/__init__.py", "CLASS_RULES"),
     "recipe": ("training/recipe_names.py", "RECIPES"),
     "augmentation": ("data/batches.py", "AUGMENTATIONS"),
+    "engine": ("evaluation/units.py", "ENGINES"),
+    "precision": ("models/attack_copy.py", "Precision"),
 }
 
 
 @cache
 def names_of(kind: str) -> tuple[str, ...]:
-    """Return the keys of a registry in their order; none where its source cannot be read (nothing is refused then)."""
+    """Return the names of a registry in their order; none where its source cannot be read (nothing is refused then)."""
     module, registry = REGISTRIES[kind]
     try:
         source = (Path(__file__).parents[1] / module).read_text(encoding="utf-8")
     except OSError:  # installed without sources
         return ()
     for node in ast.parse(source).body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == registry:
-            assert isinstance(node.value, ast.Dict)
-            return tuple(str(ast.literal_eval(key)) for key in node.value.keys if key is not None)
-    raise AssertionError(f"{module} holds no dict literal {registry}")
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == registry for target in targets):
+            return _names_in(getattr(node, "value", None))
+    raise AssertionError(f"{module} holds no literal {registry}")
+
+
+def _names_in(value: ast.expr | None) -> tuple[str, ...]:
+    """Return the keys of a dict, or the elements of a tuple or of Literal[...]."""
+    if isinstance(value, ast.Dict):
+        return tuple(str(ast.literal_eval(key)) for key in value.keys if key is not None)
+    assert value is not None
+    return tuple(ast.literal_eval(value.slice if isinstance(value, ast.Subscript) else value))
 
 
 def refuse_unknown(kind: str, name: str | None, also: Iterable[str] = ()) -> None:

@@ -42,6 +42,8 @@ def test_torch_is_not_loaded_for_what_words_and_files_alone_show(tmp_path: Path)
         (["eval", old, "--model", "smal-cnn"], "unknown model 'smal-cnn'. Did you mean 'small-cnn'?"),
         (["eval", old, "--model", "resnet1"], "unknown model 'resnet1'. Did you mean 'resnet18'?"),
         (["eval", old, "--device", "gpu"], "device must be cpu, cuda or cuda:N, but is 'gpu'"),
+        (["eval", old, "--engine", "refrence"], "unknown engine 'refrence'. Did you mean 'reference'?"),
+        (["eval", old, "--precision", "fp16"], "unknown precision 'fp16'"),
         (["eval", old, "--find-worst", "--confidence", "95"], "--confidence must lie between 0 and 1"),
         (["eval", old, "--find-worst", "--dataset", "cifra10"], "Did you mean 'cifar10'?"),
         (["check", old, "--dataset", "cifra10"], "Did you mean 'cifar10'?"),

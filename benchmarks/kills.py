@@ -2,11 +2,15 @@
 
     python benchmarks/kills.py                                  # 30 kills, digits, every attack, 2 digits per class
     python benchmarks/kills.py --engine reference --samples-per-class 5 --kills 100 --seed 1
+    python benchmarks/kills.py --attacks aa --samples-per-class 6 --batch-size 60 --state-seconds 0.2    # in one block
 
 First the command runs undisturbed. Then it is started again and again in another folder and killed at an instant drawn
 so that the kills spread over the whole work; one in five falls before the work, while the process starts. After the
 last kill the command runs to its end. outcomes.parquet and metrics.json must be equal byte for byte, run.json in
 everything but what says when and how it ran, and no other file may be left. Exit 1 where something differs.
+
+Within a block an attack writes its state once a minute, which so short an evaluation never sees: --state-seconds makes
+it more often, in the evaluation that is killed. The kills that left such a state behind are counted.
 """
 
 from __future__ import annotations
@@ -30,6 +34,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 #: What an interruption may change in run.json.
 APART = frozenset({"seconds", "command", "started", "processes"})
+#: The command line with another interval between states; `python -m fairbench` in every other way.
+OFTEN = """
+from fairbench.attacks import attack_memory
+attack_memory.SECONDS = {seconds}
+from fairbench.cli import main
+main()
+"""
 #: What an evaluation prints as soon as it works: "natural: 0 of 200".
 WORKING = re.compile(r": [\d,]+ of [\d,]+(, about [\d:]+ left)?$")
 
@@ -122,13 +133,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (folder / "undisturbed").exists() or (folder / "killed").exists():
         raise SystemExit(f"{folder} holds the runs of an earlier call; give another --out.")
     undisturbed, killed = [*command, str(folder / "undisturbed")], [*command, str(folder / "killed")]
+    if options.state_seconds is not None:
+        killed[1:3] = ["-c", OFTEN.format(seconds=options.state_seconds)]
     if options.processes > 1:
         killed += ["--processes", str(options.processes)]
     starting, working = finish(undisturbed)
     if working == 0:
         raise SystemExit("the evaluation printed no line such as 'natural: 0 of 20', which says that its work began.")
     print(f"undisturbed: {starting:.1f} s to start, {working:.1f} s of work", flush=True)
-    done = 0
+    done = with_state = 0
     while done < options.kills:
         while_working = rng.random() >= 0.2
         # Twice the mean at most: 30 kills together see about 30/31 of the work.
@@ -139,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             break
         done += 1
         blocks = sum(1 for _ in (folder / "killed" / "blocks").rglob("*.parquet"))
+        with_state += any(True for _ in (folder / "killed" / "blocks").rglob("*.state.safetensors"))
         print(
             f"kill {done}: {instant:.2f} s into its {'work' if while_working else 'start'}, "
             f"{blocks} blocks finished, doing: {doing}",
@@ -146,7 +160,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     finish(killed)
     found = differences(folder / "undisturbed", folder / "killed")
-    print("\n".join(found) or f"{done} kills: equal to the undisturbed run", flush=True)
+    print(
+        "\n".join(found)
+        or f"{done} kills, {with_state} of which left a state within a block: equal to the undisturbed run",
+        flush=True,
+    )
     return 1 if found or done < options.kills else 0
 
 
@@ -160,6 +178,7 @@ def _arguments() -> argparse.ArgumentParser:
     add("--batch-size", type=int, default=4, help="small, so that many blocks are there to be lost")
     add("--kills", type=int, default=30)
     add("--processes", type=int, default=1, help="of the evaluation that is killed; the other one has one")
+    add("--state-seconds", type=float, help="between an attack's states, instead of 60; with one process")
     add("--seed", type=int, default=0, help="of the instants")
     add("--out", help="a new folder for both runs; default: a temporary one, which stays")
     return parser

@@ -37,14 +37,18 @@ class AttackMemory(Protocol):
         """
 
 
+#: How old a state in a file may be.
+SECONDS = 60.0
+
+
 class FileMemory:
     """A memory in one file, written whole about every `seconds` seconds; the clock starts with the first offer.
 
     The file is the caller's to delete once the attack's result is safe (`forget`).
     """
 
-    def __init__(self, path: Path, *, seconds: float = 60.0) -> None:
-        self.path, self.seconds = Path(path), seconds
+    def __init__(self, path: Path, *, seconds: float | None = None) -> None:
+        self.path, self.seconds = Path(path), SECONDS if seconds is None else seconds
         self._last: float | None = None
 
     def recall(self) -> Saved | None:

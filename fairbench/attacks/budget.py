@@ -33,4 +33,7 @@ def part_budget(name: str, keywords: Mapping[str, Any], num_classes: int) -> Bud
     if name.startswith("fab"):
         # Each step asks whether it crossed.
         return Budget(runs * (2 * steps + 3) + natural, runs * steps * (1 if natural else num_classes))
-    return Budget(runs * (steps + 2) + natural, runs * (steps + 1))
+    # Each of L1's three stages looks at its start anew; each target at who is left, as the first restart does.
+    starts = 3 if keywords.get("staged") else 1
+    looks = runs + 1 if natural else 1
+    return Budget(runs * (steps + starts) + looks, runs * (steps + starts))

@@ -222,6 +222,10 @@ def _planned(
         "name": loaded.name, "sha256": loaded.sha256, "normalize": loaded.normalize,
         "architecture": loaded.architecture, **_origin(loaded),
     }  # fmt: skip
+    if loaded.source_sha256 is not None:
+        record["source_sha256"] = loaded.source_sha256
+    if place.get("model") is not None and (loaded.sidecar or {}).get("architecture") != loaded.architecture:
+        record["architecture_from"] = "--model"
     plan = make_plan(
         samples, attacks, norm=norm or "Linf", eps=eps, seed=seed, batch_size=batch_size, precision=precision,
         engine=engine, device=device, threads=threads, model_record=record, save_adversarial=save_adversarial,

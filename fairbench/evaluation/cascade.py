@@ -21,7 +21,7 @@ from fairbench.attacks.survivors import Success
 from fairbench.evaluation.blocks import Work
 from fairbench.evaluation.examples import Keep
 from fairbench.evaluation.judging import check_example, into_ball, judge
-from fairbench.evaluation.random_model import RandomModel
+from fairbench.evaluation.random_model import RandomJudge
 from fairbench.losses import margin
 from fairbench.outcomes import NATURAL, Outcomes
 from fairbench.threat import Threat
@@ -73,7 +73,7 @@ def part_rows(
     name = f"{attack}/{part.name}"
 
     def craft(x: Tensor, y: Tensor, index: Tensor) -> Tensor:
-        x_adv = part.run(x, y, index=index, success=_confirmed_by(judging, x, y, threat), memory=work.memory)
+        x_adv = part.run(x, y, index=index, success=_confirmed_by(judging, x, y, index, threat), memory=work.memory)
         # Rounding is forgiven and projected away; an example far outside is the attack's bug.
         check_example(x_adv, x, attack=name, threat=threat, slack=1e-3)
         x_adv = into_ball(x_adv.contiguous(), x, threat)
@@ -110,11 +110,11 @@ def cumulative_rows(
     return Outcomes(frame)
 
 
-def _confirmed_by(judging: nn.Module, x: Tensor, y: Tensor, threat: Threat) -> Success:
+def _confirmed_by(judging: nn.Module, x: Tensor, y: Tensor, index: Tensor, threat: Threat) -> Success:
     def success(x_adv: Tensor, rows: Tensor) -> Tensor:
         projected = into_ball(x_adv.contiguous(), x[rows], threat)
-        if isinstance(judging, RandomModel):
-            return judging.errs(projected, y[rows])
+        if isinstance(judging, RandomJudge):
+            return judging.errs(projected, y[rows], index[rows])  # the very draws of the verdict at the end
         with torch.no_grad():
             logits = judging(projected)
         # False for NaN, which is no error of the network but one that the last verdict refuses.

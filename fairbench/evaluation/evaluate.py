@@ -23,6 +23,7 @@ from fairbench.evaluation.block_size import default_block_size
 from fairbench.evaluation.blocks import Unit, cut, run_units
 from fairbench.evaluation.classifier import classifier_record, with_gaps
 from fairbench.evaluation.examples import ExampleWriter
+from fairbench.evaluation.masking.cheap import cheap_flags
 from fairbench.evaluation.masking.rows import row_flags
 from fairbench.evaluation.natural_accuracy import check_natural
 from fairbench.evaluation.networks import Networks, device_of, exact_arithmetic, frozen, networks
@@ -80,7 +81,8 @@ def evaluate(
         device: "cpu", "cuda", "cuda:1".
         threads: of the CPU; None: what PyTorch uses, or what the run in `out` was begun with.
         accept: checks to override, see `fairbench.evaluation.trust.CHECKS`.
-        out: the run folder; work that was begun there is continued. None: nothing is written.
+        out: the run folder; work that was begun there is continued, if the model has the same class, parameters and
+            buffers: edited code or other Python attributes are not noticed here. None: nothing is written.
         progress: what to report to.
         name: the model's name in the record.
         model_record: {name, sha256, normalize, ...} where the caller knows; given, normalisation is not checked.
@@ -196,7 +198,12 @@ def checked_networks(
     preflight(nets.judge, plan.dataset, trust, plan.device)
     check_natural(nets.judge, whole_split or plan.dataset, normalizations, trust, plan.device)
     example = first_images(plan.dataset, 1, plan.device)[0]
-    return nets, plan.batch_size or default_block_size(nets.judge if nets.random else model, example)
+    size = plan.batch_size or default_block_size(nets.judge if nets.random else model, example)
+    if not nets.random:
+        trust.flags += cheap_flags(
+            model, plan.dataset, plan.threat, batch_size=size, seed=plan.seed, device=plan.device
+        )
+    return nets, size
 
 
 def _attack(

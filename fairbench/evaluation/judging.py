@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fairbench.attacks import l2, linf
 from fairbench.errors import Refused
-from fairbench.evaluation.random_model import RandomModel, majority
+from fairbench.evaluation.random_model import RandomJudge, majority
 from fairbench.losses import cross_entropy, margin
 from fairbench.outcomes import Outcomes
 from fairbench.threat import Norm, Threat
@@ -99,8 +99,8 @@ def judge(
     """
     check_example(x_adv, x, attack=attack, threat=threat)
     what = "natural images" if attack == "natural" else f"examples of {attack!r}"
-    if isinstance(network, RandomModel):
-        draws = network.draws(x_adv)
+    if isinstance(network, RandomJudge):
+        draws = network.draws(x_adv, index)
         check_logits(draws.flatten(0, 1), what=what)
         prediction, loss, lead = majority(draws, y)
     else:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fairbench.errors import BadInput, unknown
-from fairbench.evaluation.random_model import RandomModel
+from fairbench.evaluation.random_model import RandomJudge, RandomModel
 from fairbench.models.attack_copy import Precision
 
 
@@ -65,11 +65,11 @@ class Networks:
         """Whether the model has noise of its own."""
         return isinstance(self.judge, RandomModel)
 
-    def begin(self, unit: str, index: Tensor) -> None:
-        """Begin a block of a unit, `index` (B,): a random model's noise is keyed by it."""
+    def begin(self, unit: str, x: Tensor, index: Tensor) -> None:
+        """Begin a block of a unit, `x` (B, C, H, W) and `index` (B,): a random model's noise is keyed by it."""
         for network in (self.judge, self.gradient):
             if isinstance(network, RandomModel):
-                network.begin(unit, index)
+                network.begin(unit, x, index)
 
     @property
     def judge_if_other(self) -> nn.Module | None:
@@ -96,7 +96,7 @@ def networks(
     """
     if random:
         nets = networks(model, precision, device)
-        judge = RandomModel(nets.judge, seed).eval()
+        judge = RandomJudge(nets.judge, seed).eval()
         return replace(nets, judge=judge, gradient=RandomModel(nets.gradient, seed).eval())
     if precision == "bf16":
         return Networks(model, _Autocast(model, device).eval(), model, "bf16")

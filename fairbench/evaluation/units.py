@@ -30,7 +30,7 @@ def natural_unit(nets: Networks, threat: Threat) -> Unit:
     """Return the unit of unperturbed images."""
 
     def compute(work: Work) -> Outcomes:
-        nets.begin(NATURAL, work.index)
+        nets.begin(NATURAL, work.x, work.index)
         return judge(nets.judge, work.x, work.x, work.y, work.index, attack=NATURAL, threat=threat)
 
     return Unit(NATURAL, compute)
@@ -82,7 +82,7 @@ def _attack_unit(
 
     def compute(work: Work) -> Outcomes:
         x, y, index = work.x, work.y, work.index
-        nets.begin(config.name, index)
+        nets.begin(config.name, x, index)
         # Not keyed by the attack's name: attacks that differ in a keyword begin at the same point, and T = 1 is PGD.
         random = SampleRandom(seed, "attack", index)
         watch = GradientWatch(nets.gradient, len(y))
@@ -100,7 +100,7 @@ def _part_unit(
     attack: str, part: Part, before: str, nets: Networks, threat: Threat, keep: Keep | None, cost: float
 ) -> Unit:
     def compute(work: Work) -> Outcomes:
-        nets.begin(f"{attack}/{part.name}", work.index)
+        nets.begin(f"{attack}/{part.name}", work.x, work.index)
         return part_rows(part, nets.judge, work, attack=attack, threat=threat, keep=keep)
 
     return Unit(f"{attack}/{part.name}", compute, before, cost)

@@ -19,6 +19,7 @@ from types import ModuleType
 from torch import nn
 
 from fairbench.errors import BadInput
+from fairbench.models.own_source import source_sha256
 
 
 def is_factory(name: str) -> bool:
@@ -26,8 +27,11 @@ def is_factory(name: str) -> bool:
     return ":" in name and not name.startswith("torchvision:")
 
 
-def build_from_factory(name: str) -> nn.Module:
+def build_from_factory(name: str) -> tuple[nn.Module, str]:
     """Import the module or file and call the factory in it without arguments.
+
+    Returns:
+        The network, and the fingerprint of the person's code behind it (see `own_source`).
 
     A FILE.py may lie anywhere; it is imported under a private name, and may import what lies beside it. A module may
     also lie in the current folder. What the code prints goes to stderr.
@@ -65,7 +69,7 @@ def build_from_factory(name: str) -> nn.Module:
             raise BadInput(f"--model {name[:200]} was called without arguments and raised {_reason(error)}.") from error
     if not isinstance(network, nn.Module):
         raise BadInput(f"--model {name[:200]} must return an nn.Module, but returned {type(network).__name__}.")
-    return network
+    return network, source_sha256(network, module)
 
 
 @contextlib.contextmanager

@@ -45,6 +45,7 @@ class LoadedModel:
         architecture: the architecture's name, FILE.py:factory without the folder, "torchscript" or "torch.export".
         num_classes: K as the last layer says; None where only a forward pass can tell.
         sidecar: what the sidecar says, None where there is none.
+        source_sha256: of the person's own code behind the network, None where there is none.
     """
 
     model: nn.Module
@@ -54,6 +55,7 @@ class LoadedModel:
     architecture: str
     num_classes: int | None
     sidecar: dict[str, Any] | None
+    source_sha256: str | None = None
 
 
 def load_checkpoint(
@@ -112,7 +114,9 @@ def load_checkpoint(
     text = (normalize or known.get("normalize") or loaded.inside or "none").strip()
     channels = shape[0] if shape is not None else loaded.channels
     ready = normalized(loaded.network, text, channels).to(device).eval()
-    return LoadedModel(ready, path.stem, sha256, text, loaded.architecture, loaded.num_classes, sidecar)
+    return LoadedModel(
+        ready, path.stem, sha256, text, loaded.architecture, loaded.num_classes, sidecar, loaded.source_sha256
+    )
 
 
 def load_model(path: Path | str, **options: Any) -> nn.Module:
@@ -164,6 +168,7 @@ class _Filled(NamedTuple):
     num_classes: int | None
     inside: str | None
     channels: int = 3
+    source_sha256: str | None = None
 
 
 def _from_name(
@@ -182,14 +187,14 @@ def _from_name(
 def _from_factory(
     name: str, state: Mapping[str, Tensor], path: Path, num_classes: int | None, shape: Shape | None
 ) -> _Filled:
-    network = build_from_factory(name)
+    network, source = build_from_factory(name)
     _fill(network, state, path, name, shape, None)
     count = class_count(state, network)
     if num_classes is not None and count is not None and count != num_classes:
         raise _other_classes(path, count, num_classes)
     place, _, attribute = name.rpartition(":")
     channels = next((int(value.shape[1]) for value in state.values() if value.ndim == 4), 3)
-    return _Filled(network, f"{Path(place).name}:{attribute}", count, None, channels)
+    return _Filled(network, f"{Path(place).name}:{attribute}", count, None, channels, source)
 
 
 def _fill(

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fairbench.outcomes import NATURAL
 from fairbench.provenance import fairbench_version
 from fairbench.reporting.figures import Plot, class_plot, run_plots, set_plots, training_plots
 from fairbench.reporting.figures_why import Why, rankings_of, why_of
 from fairbench.reporting.table import Table
-from fairbench.reporting.tables import attack_tables, papers_table, parts_table, summary_table
+from fairbench.reporting.tables import (
+    attack_tables,
+    papers_table,
+    parts_by_class_table,
+    parts_table,
+    summary_table,
+)
 from fairbench.reporting.tables_records import (
     flags,
     flags_table,
@@ -67,7 +74,7 @@ class Evaluation:
     classes: Plot
     why: Why
     plots: tuple[Plot, ...]
-    parts: Table | None
+    parts: tuple[Table, ...]
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,7 @@ class Page:
         found += [comparison.rankings for comparison in self.comparisons if comparison.rankings is not None]
         found += [plot.table for plot in self.plots]
         found += [table for model in self.models for e in model.evaluations for table in e.why.tables]
-        found += [e.parts for model in self.models for e in model.evaluations if e.parts is not None]
+        found += [table for model in self.models for e in model.evaluations for table in e.parts]
         found += [self.removal.table] if self.removal is not None else []
         found += [self.samples, self.flags, *self.provenance]
         return list({table.name: table for table in found}.values())
@@ -214,5 +221,12 @@ def _evaluation(sample_set: SampleSet, view: RunView) -> Evaluation:
         classes=class_plot(view),
         why=why_of(view),
         plots=tuple(run_plots(view)),
-        parts=parts_table(view, cascades[0], view.stem) if cascades else None,
+        parts=_parts(view, cascades[0]) if cascades else (),
     )
+
+
+def _parts(view: RunView, cascade: str) -> tuple[Table, ...]:
+    tables = [parts_table(view, cascade, view.stem)]
+    if NATURAL in view.run.outcomes.attacks:
+        tables.append(parts_by_class_table(view, cascade, view.stem))
+    return tuple(tables)

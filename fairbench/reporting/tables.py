@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from fairbench.outcomes import NATURAL
@@ -156,6 +157,26 @@ def parts_table(view: RunView, attack: str, stem: str) -> Table:
     return Table(
         f"{stem}-parts", f"{attack} part by part (cumulative), {view.label}, {view.short}", columns, tuple(rows)
     )
+
+
+def parts_by_class_table(view: RunView, attack: str, stem: str) -> Table:
+    """Return rows = classes, the lowest first; columns = natural accuracy, what each part takes from it, what is left.
+
+    In percentage points of the class's images: a row adds up, but for rounding.
+    """
+    parts = view.parts(attack)
+    columns = (
+        Column("class", text=True), Column("natural %"),
+        *(Column(part.removeprefix(f"{attack}/")) for part in parts), Column("robust %"),
+    )  # fmt: skip
+    rows = []
+    for c in class_order(view.of(attack)["class_accuracy"]):
+        left = [view.of(name)["class_accuracy"][c] for name in (NATURAL, *parts)]
+        taken = [Cell(f"-{100 * (before - after):.1f}") for before, after in pairwise(left)]
+        rows.append((Cell(view.class_names[c]), Cell(percent(left[0])), *taken, Cell(percent(left[-1]))))
+    caption = f"What each part of {attack} adds per class, {view.label}, {view.short}"
+    notes = ("Points of the class's images that a part broke after the parts on its left had not.",)
+    return Table(f"{stem}-parts-by-class", caption, columns, tuple(rows), notes)
 
 
 def training_table(log: Sequence[Mapping[str, Any]], label: str, stem: str) -> Table:

@@ -129,7 +129,7 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
         kept = {"kept_classes": list(fewer.kept), "dropped_classes": list(gone), **kept}
     if request.samples_per_class is not None:
         train = train.first_per_class(request.samples_per_class)
-    network, architecture, normalize, init = _network(request, train, device)
+    network, origin = _network(request, train, device)
     loaded = {
         role: _teacher(path, role, train, validation, threat, recipe, device, say) for role, path in paths.items()
     }
@@ -148,10 +148,9 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
         "dataset": request.dataset,
         "norm": threat.norm,
         "eps_text": threat.eps_text,
-        "architecture": architecture,
+        **origin,
         "num_classes": train.num_classes,
         "shape": list(train.shape),
-        "normalize": normalize,
         "method": request.method,
         "slots": dict(method.filled_slots()),
         "hyper": method.hyper(),
@@ -161,7 +160,6 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
         "validation_seed": VALIDATION_SEED,
         "training_images": train.index_sha256,
         "teachers": {role: teacher.sha256 for role, teacher in loaded.items()},
-        "init": init,
         "epochs_before": epochs_before,
         **kept,
     }
@@ -214,15 +212,23 @@ def _threat(request: Request) -> Threat:
     return Threat.parse("Linf", eps)
 
 
-def _network(request: Request, train: Dataset, device: torch.device) -> tuple[nn.Module, str, str, str | None]:
-    """Return the network to train, its architecture, its normalisation and the sha256 of what it starts from."""
+def _network(request: Request, train: Dataset, device: torch.device) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the network to train, and the settings architecture, normalize, init (the sha256 of what it starts from).
+
+    Where a person's own code builds it, its fingerprint is among the settings: a training does not go on with another.
+    """
+
+    def told(architecture: str, normalize: str, init: str | None, source: str | None = None) -> dict[str, Any]:
+        found = {"architecture": architecture, "normalize": normalize, "init": init}
+        return found if source is None else {**found, "source_sha256": source}
+
     if request.init is not None:
         start = load_checkpoint(
             request.init, model=request.model, dataset=train, normalize=request.normalize, device=device
         )
         for p in start.model.parameters():
             p.requires_grad_(True)
-        return start.model, start.architecture, start.normalize, start.sha256
+        return start.model, told(start.architecture, start.normalize, start.sha256, start.source_sha256)
     spec = DATASETS.get(request.dataset)
     name = request.model or (spec.default_model if spec is not None else None)
     if name is None:
@@ -232,15 +238,12 @@ def _network(request: Request, train: Dataset, device: torch.device) -> tuple[nn
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(request.seed)
         if is_factory(name):
-            network = normalized(build_from_factory(name), normalize, train.shape[0])
+            built, source = build_from_factory(name)
             place, _, attribute = name.rpartition(":")
-            return network, f"{Path(place).name}:{attribute}", normalize, None
-        return (
-            build_model(name, num_classes=train.num_classes, shape=train.shape, normalize=normalize),
-            name,
-            normalize,
-            None,
-        )
+            architecture = f"{Path(place).name}:{attribute}"
+            return normalized(built, normalize, train.shape[0]), told(architecture, normalize, None, source)
+        network = build_model(name, num_classes=train.num_classes, shape=train.shape, normalize=normalize)
+        return network, told(name, normalize, None)
 
 
 def _teacher(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -14,8 +15,8 @@ from fairbench.threat import Threat
 LINF = Threat.parse("Linf", "0.001")
 
 
-def budgets(attack: str, num_classes: int) -> list[Budget]:
-    parts = parse_attack(attack).resolved(LINF, num_classes)["parts"]
+def budgets(attack: str, num_classes: int, threat: Threat = LINF) -> list[Budget]:
+    parts = parse_attack(attack).resolved(threat, num_classes)["parts"]
     return [part_budget(*part, num_classes) for part in parts.items()]
 
 
@@ -27,7 +28,7 @@ def test_the_standard_version() -> None:
 def test_restarts_draws_and_untargeted_fab() -> None:
     """plus: five restarts, FAB differentiates 10 logits in each of its 100 steps; rand: 20 draws of each gradient."""
     assert budgets("aa(version=plus)", 10)[2] == Budget(5 * 203, 5 * 100 * 10)
-    assert budgets("aa(version=rand)", 10)[0] == Budget(20 * 102, 20 * 101)
+    assert budgets("aa(version=rand)", 10)[0] == Budget(20 * 101 + 1, 20 * 101)
 
 
 class Counting(nn.Module):
@@ -40,7 +41,7 @@ class Counting(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.forwards += 1
-        logits = x.flatten(1) @ self.weight.T
+        logits = x.flatten(1)[:, :2] @ self.weight.T
         if logits.requires_grad:
             logits.register_hook(self._back)
         return logits
@@ -49,13 +50,15 @@ class Counting(nn.Module):
         self.backwards += 1
 
 
-def test_the_package_spends_it_on_a_sample_that_survives() -> None:
+@pytest.mark.parametrize("norm", ["Linf", "L2", "L1"])
+def test_the_package_spends_it_on_a_sample_that_survives(norm: str) -> None:
     """One image, three targets. Square asks once more for the natural image and once more at its start and its end."""
-    network = Counting().eval()
+    network, threat = Counting().eval(), Threat.parse(norm, "0.001")
     nets = Networks(network, network, network)
-    expected = budgets("aa", 4)
-    for part, budget in zip(reference_parts(nets, LINF, num_classes=4, seed=0), expected, strict=True):
+    expected = budgets("aa", 4, threat)
+    for part, budget in zip(reference_parts(nets, threat, num_classes=4, seed=0), expected, strict=True):
         network.forwards = network.backwards = 0
-        x, y = torch.tensor([0.9, 0.5]).reshape(1, 1, 1, 2), torch.tensor([0])
+        x, y = torch.full((1, 1, 8, 8), 0.5), torch.tensor([0])
+        x[0, 0, 0, 0] = 0.9
         part.run(x, y, index=torch.arange(1), success=lambda x_adv, rows: rows < 0, memory=None)
         assert Budget(network.forwards, network.backwards) == budget, part.name

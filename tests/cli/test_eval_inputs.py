@@ -83,3 +83,33 @@ def test_a_pickle_that_would_run_code_does_not(checkpoint, quick, bad):
     message = bad(checkpoint, *quick, "--dataset", "digits", "--model", "small-cnn")
     assert "holds Python objects (getattr), which can run code when unpickled, so it was not loaded" in message
     assert not Path("harmed").exists()
+
+
+def test_an_edited_program_is_another_model(trained, checkpoint, quick, evaluated, bad):
+    """The same weights and the same command; the numbers of the old code are not given out as the new one's."""
+    program = """
+import torch
+from fairbench.models import build_model
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = build_model("small-cnn", num_classes=10, shape=(1, 8, 8))
+
+    def forward(self, x):
+        return self.net({pixels})
+
+def build():
+    return Net()
+
+def other():
+    return Net()
+"""
+    torch.save({f"net.{name}": value for name, value in trained.state_dict().items()}, "own.pt")
+    shared = ("own.pt", *quick, "--dataset", "digits", "--out", "run")
+    Path("net.py").write_text(program.format(pixels="x"))
+    assert evaluated(*shared, "--model", "net.py:build")[0] == 0
+    assert evaluated(*shared, "--model", "net.py:build")[0] == 0
+    assert "holds another run: model = " in bad(*shared, "--model", "net.py:other")
+    Path("net.py").write_text(program.format(pixels="x.flip(3)"))
+    assert "holds another run: model = " in bad(*shared, "--model", "net.py:build")

@@ -11,7 +11,7 @@ from torch import nn
 
 from fairbench.errors import BadInput, Refused
 from fairbench.evaluation.evaluate import evaluate
-from fairbench.evaluation.random_model import DRAWS, RandomModel, majority
+from fairbench.evaluation.random_model import DRAWS, RandomJudge, RandomModel, majority
 
 RAND = "aa(version=rand,steps=4)"
 
@@ -85,13 +85,54 @@ def test_the_majority_of_draws_decides_and_a_tie_counts_as_right():
 
 def test_each_forward_of_a_block_has_its_own_key(model):
     noisy = RandomModel(Noisy(model).eval(), seed=0).eval()
-    x = torch.rand(3, 1, 6, 6)
-    noisy.begin("pgd", torch.tensor([4, 9, 7]))
+    x, index = torch.rand(3, 1, 6, 6), torch.tensor([4, 7, 9])
+    noisy.begin("pgd", x, index)
     first, second = noisy(x), noisy(x)
     assert not torch.equal(first, second)
-    noisy.begin("pgd", torch.tensor([4, 9, 7]))
+    noisy.begin("pgd", x, index)
     assert torch.equal(noisy(x), first)
     for unit, start in (("cw", 4), ("pgd", 5)):
-        noisy.begin(unit, torch.tensor([start]))
+        noisy.begin(unit, x, torch.tensor([start, 7, 9]))
         assert not torch.equal(noisy(x), first)
-    assert noisy.draws(x).shape == (DRAWS, 3, 5)
+
+
+def test_verdicts_draw_the_same_for_a_sample_whoever_asks_and_whoever_is_left(model):
+    judge = RandomJudge(Noisy(model).eval(), seed=0).eval()
+    x, index = torch.rand(3, 1, 6, 6), torch.tensor([4, 7, 9])
+    judge.begin("natural", x, index)
+    first = judge.draws(x, index)
+    assert first.shape == (DRAWS, 3, 5)
+    assert not torch.equal(first[0], first[1])
+    judge.begin("pgd", x, index)
+    judge(x)
+    assert torch.equal(judge.draws(x[1:], index[1:]), first[:, 1:])
+    other = RandomJudge(judge.network, seed=1).eval()
+    other.begin("natural", x, index)
+    assert not torch.equal(other.draws(x, index), first)
+
+
+def test_an_attack_that_moves_nothing_breaks_nothing(model, dataset):
+    """Of many samples near the boundary, new tosses would break some in every part."""
+    attacks = ["fgsm", "aa(version=rand,steps=1)"]
+    outcomes = run_of(Noisy(model, scale=0.3).eval(), dataset, attacks, eps="0", accept=["low-accuracy"]).outcomes
+    natural = outcomes.robust("natural")
+    assert 0 < natural.sum() < len(natural)
+    for attack in outcomes.attacks:
+        assert outcomes.robust(attack).tolist() == natural.tolist(), attack
+
+
+def test_a_sample_that_leaves_is_broken_at_the_end(model, dataset, monkeypatch):
+    """Whoever the part takes for broken on its way is broken in the table."""
+    left = []
+    honest = RandomJudge.errs
+
+    def watched(judge, x, y, index):
+        found = honest(judge, x, y, index)
+        left.extend(index[found].tolist())
+        return found
+
+    monkeypatch.setattr(RandomJudge, "errs", watched)
+    outcomes = run_of(Noisy(model).eval(), dataset, attacks=[RAND]).outcomes
+    broken = outcomes.of(RAND).set_index("index")
+    assert left
+    assert (broken.loc[left, "prediction"] != broken.loc[left, "label"]).all()

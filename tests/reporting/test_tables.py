@@ -13,6 +13,7 @@ from fairbench.reporting.tables import (
     classes_table,
     confusion_table,
     papers_table,
+    parts_by_class_table,
     parts_table,
     summary_table,
     training_table,
@@ -116,6 +117,10 @@ def test_class_by_run_and_parts(make_run: Callable[..., Run]) -> None:
     assert [_texts(row)[:3] for row in parts_table(one.views[0], "aa", "a").rows] == [
         ["aa/apgd-ce", "40.0", "30.0 automobile"],
         ["aa/square", "30.0", "20.0 automobile"],
+    ]
+    assert [_texts(row) for row in parts_by_class_table(one.views[0], "aa", "a").rows] == [
+        ["automobile", "90.0", "-60.0", "-10.0", "20.0"],
+        ["airplane", "90.0", "-40.0", "-10.0", "40.0"],
     ]
 
 

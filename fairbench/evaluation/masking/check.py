@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from fairbench.attacks import parse_attacks
-from fairbench.data.dataset import Dataset, to_unit
+from fairbench.data.dataset import Dataset
 from fairbench.data.registry import Normalization
 from fairbench.errors import BadInput
 from fairbench.evaluation.block_size import default_block_size
-from fairbench.evaluation.blocks import check_pixels
 from fairbench.evaluation.masking import forwards
 from fairbench.evaluation.masking.black_box import square_flags, survivors, transfer_flags
-from fairbench.evaluation.masking.gradients import gradient_flags
+from fairbench.evaluation.masking.cheap import IMAGES, Probe, cheap_probes, target_of
 from fairbench.evaluation.masking.rows import row_flags
 from fairbench.evaluation.masking.searches import not_monotone, still_rising, unbounded_eps
 from fairbench.evaluation.masking.target import Target
 from fairbench.evaluation.natural_accuracy import check_natural, stratified
 from fairbench.evaluation.networks import exact_arithmetic, frozen
 from fairbench.evaluation.table import attack_table
-from fairbench.evaluation.trust import Trust, check_mode, preflight
+from fairbench.evaluation.trust import Trust, check_mode, first_images, preflight
 from fairbench.progress import Progress, Silent
 from fairbench.threat import Threat
 
-#: Images of a check where the person names no number: about as many of each class as of any other.
-IMAGES = 200
 #: Whose rows show flags.
 _ATTACKS = ("fgsm", "pgd20")
 
@@ -98,7 +94,8 @@ def check_model(
         chosen = dataset.first_per_class(samples_per_class)
     with frozen(model), exact_arithmetic(None):
         preflight(model, chosen, trust, device)
-        target = _target(model, chosen, threat, batch_size, seed, device)
+        size = batch_size or default_block_size(model, first_images(chosen, 1, device)[0])
+        target = target_of(model, chosen, threat, batch_size=size, seed=seed, device=device)
         forwards.check_repeats(target, trust)
         check_natural(model, dataset, normalizations or {}, trust, device)
         probes, left_out = _probes(target, chosen, surrogate)
@@ -112,26 +109,10 @@ def check_model(
     return CheckResult([*trust.flags, *flags], len(chosen), tuple(probes), left_out)
 
 
-def _target(
-    model: nn.Module, dataset: Dataset, threat: Threat, batch_size: int | None, seed: int, device: torch.device
-) -> Target:
-    x = to_unit(dataset.pixels(np.arange(len(dataset))), device)
-    check_pixels(x, dataset.name)
-    y, index = (torch.from_numpy(values).to(device) for values in (dataset.y, dataset.index))
-    return Target(model, x, y, index, threat, batch_size or default_block_size(model, x[:1]), seed)
-
-
-def _probes(
-    target: Target, dataset: Dataset, surrogate: nn.Module | None
-) -> tuple[dict[str, Callable[[], list[dict[str, Any]]]], dict[str, str]]:
+def _probes(target: Target, dataset: Dataset, surrogate: nn.Module | None) -> tuple[dict[str, Probe], dict[str, str]]:
     """Return the probes by what they look at, cheap ones first, and why others are left out."""
     left_out = {}
-    probes: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "batch size": lambda: forwards.batch_size(target),
-        "constant logits": lambda: forwards.constant_logits(target),
-        "optimisation at inference": lambda: forwards.optimises_at_inference(target),
-        "gradients": lambda: gradient_flags(target),
-    }
+    probes = cheap_probes(target)
     if target.threat.norm == "L1":
         left_out["FGSM and PGD"] = left_out["PGD's progress"] = "PGD is not defined in L1"
     else:

@@ -14,6 +14,7 @@ from torch import nn
 from fairbench.data.dataset import to_unit
 from fairbench.data.load import load_dataset
 from fairbench.errors import BadInput, Refused
+from fairbench.evaluation.evaluate import evaluate
 from fairbench.evaluation.masking import black_box
 from fairbench.evaluation.masking.check import CheckResult, check_model
 from fairbench.evaluation.masking.registry import FLAGS
@@ -41,6 +42,10 @@ FLAGGED = {
     "slight_batch_statistics": "batch-size",
     "own_random_resizing": "wrong-gradients",
 }
+#: What `eval` looks for before any attack.
+CHEAP = {
+    "zero-gradients", "wrong-gradients", "saturated-logits", "constant-logits", "optimises-at-inference", "batch-size",
+}  # fmt: skip
 REFUSED = {
     "noise_at_inference": "non-deterministic",
     "rare_noise": "non-deterministic",
@@ -84,6 +89,17 @@ def test_masked_defences_are_flagged(defence, network, digits, few_queries):
     for flag in result.flags:
         assert flag["advice"] == FLAGS[flag["name"]].advice
         assert any(sign.isdigit() for sign in flag["evidence"]) or flag["name"] == "optimises-at-inference"
+
+
+@pytest.mark.parametrize("defence", [name for name in FLAGGED if FLAGGED[name] in CHEAP])
+def test_an_evaluation_flags_them_too(defence, network, digits):
+    run = evaluate(MASKED[defence](network), digits.first_per_class(3), "fgsm", eps="0.1")
+    assert FLAGGED[defence] in {flag["name"] for flag in run.record["flags"]}
+
+
+@pytest.mark.parametrize("eps", ["0", "0.1"])
+def test_an_evaluation_of_an_honest_network_raises_none(eps, network, digits):
+    assert evaluate(network, digits.first_per_class(3), "fgsm", eps=eps).record["flags"] == []
 
 
 @pytest.mark.parametrize("defence", REFUSED)

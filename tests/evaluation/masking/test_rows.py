@@ -110,7 +110,7 @@ class Misled(nn.Module):
 def test_evaluate_writes_them_into_the_record(model, dataset, tmp_path):
     run = evaluate(Misled(model).eval(), dataset, "pgd5,cw5", eps="0.1", out=tmp_path / "run")
     raised = [(one["name"], one["evidence"].split()[0]) for one in run.record["flags"]]
-    assert raised == [("margin-not-lowered", "pgd5"), ("margin-not-lowered", "cw5")]
+    assert raised == [("wrong-gradients", "gradient"), ("margin-not-lowered", "pgd5"), ("margin-not-lowered", "cw5")]
     # The finished run is found again with its flags, and an honest one has none.
     again = evaluate(Misled(model).eval(), dataset, "pgd5,cw5", eps="0.1", out=tmp_path / "run")
     assert again.record["flags"] == run.record["flags"]

@@ -1,7 +1,8 @@
 """One part of AutoAttack on some samples, by our engine or by pyautoattack, timed and counted; for autoattack.py.
 
 Ours attacks a copy of the network (`fairbench.models.attack_copy`) and lets a sample leave once the original network
-errs in float32; `plain` attacks the network itself with every fast path off.
+errs in float32; `plain` attacks the network itself with every fast path off. It is the attacks alone: `fairbench eval`
+also projects each claimed example and asks for a margin beyond rounding.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from fairbench.evaluation.natural_accuracy import check_natural
 from fairbench.evaluation.networks import Networks, device_of, exact_arithmetic, frozen, networks
 from fairbench.evaluation.plan import Plan, make_plan, model_sha256
 from fairbench.evaluation.store import FolderStore, MemoryStore, finished_run
-from fairbench.evaluation.trust import Trust, check_mode, first_images, preflight
+from fairbench.evaluation.trust import IMAGES_AT_ONCE, Trust, check_mode, first_images, preflight
 from fairbench.evaluation.units import attack_units, natural_unit, with_final_verdicts
 from fairbench.metrics.correlates import CLASSIFIER_FILE
 from fairbench.metrics.summary import metrics_bytes
@@ -200,8 +200,9 @@ def checked_networks(
     example = first_images(plan.dataset, 1, plan.device)[0]
     size = plan.batch_size or default_block_size(nets.judge if nets.random else model, example)
     if not nets.random:
+        # As few images per forward as the checks above: what does not fit into memory is found out in the blocks.
         trust.flags += cheap_flags(
-            model, plan.dataset, plan.threat, batch_size=size, seed=plan.seed, device=plan.device
+            model, plan.dataset, plan.threat, batch_size=min(size, IMAGES_AT_ONCE), seed=plan.seed, device=plan.device
         )
     return nets, size
 

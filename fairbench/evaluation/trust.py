@@ -44,7 +44,7 @@ CHECKS: dict[str, Check] = {
     "low-accuracy": Check("a natural accuracy near chance", True),
 }
 
-_IMAGES = 16
+IMAGES_AT_ONCE = 16
 
 
 class Trust:
@@ -100,7 +100,7 @@ def preflight(model: nn.Module, dataset: Dataset, trust: Trust, device: torch.de
     """
     check_labels(dataset, trust)
     check_mode(model, trust)
-    x, y = first_images(dataset, _IMAGES, device)
+    x, y = first_images(dataset, IMAGES_AT_ONCE, device)
     check_pixels(x, dataset.name)
     devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     with torch.random.fork_rng(devices=devices):

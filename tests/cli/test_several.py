@@ -79,7 +79,7 @@ def test_processes_without_work_are_told(checkpoint, quick):
     command = begin(checkpoint, *quick, "--processes", 2)
     _, err = command.communicate(timeout=120)
     assert command.returncode == 0
-    assert "only 1 of 2 processes have work: all images are 1 block(s) of 50" in " ".join(err.split())
+    assert "only 1 of 2 processes have work: all images are 1 block(s) of 256" in " ".join(err.split())
 
 
 def test_a_refusal_is_one_sentence(checkpoint):

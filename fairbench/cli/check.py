@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("--eps", metavar="8/255", help="Radius for pixels in [0, 1]. Default: the data set's.")
 @click.option("--samples-per-class", type=WholeNumber(1), help="The first N of each class. Default: 200 in all.")
 @click.option("--batch-size", type=WholeNumber(1), help="Images per forward. Default: fixed per model and data.")
+@click.option("--threads", type=WholeNumber(1), help="CPU threads; on a machine that is busy 1 is fastest.")
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N", help="Where it runs.")
 @click.option("--seed", type=WholeNumber(0), default=0, show_default=True, help="Of the attacks' noise.")
 @click.option("--accept", multiple=True, metavar="CHECK", help="Override a refusal, as printed in it; repeatable.")
@@ -68,6 +69,7 @@ def _checked(
     samples_per_class: int | None,
     batch_size: int | None,
     seed: int,
+    threads: int | None,
     accept: tuple[str, ...],
     transfer_from: str | None,
     transfer_model: str | None,
@@ -94,8 +96,8 @@ def _checked(
         ).model  # fmt: skip
     result = check_model(
         opened.loaded.model, opened.dataset, threat, trust=trust, samples_per_class=samples_per_class,
-        batch_size=batch_size, seed=seed, device=device, surrogate=surrogate, normalizations=opened.normalizations,
-        progress=progress,
+        batch_size=batch_size, seed=seed, threads=threads, device=device, surrogate=surrogate,
+        normalizations=opened.normalizations, progress=progress,
     )  # fmt: skip
     return result, opened.dataset.class_names
 

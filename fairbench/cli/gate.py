@@ -26,10 +26,12 @@ def command(
     drifted (--same): for each attack, natural and the parts of a cascade included, at most a share of verdicts may
     flip.
 
+    Flags for masked gradients that only RUN has are printed and do not decide; 'fairbench check' exits with 1 for them.
+
     Each p-value is of its check alone: unlike 'compare' (Holm), the gate does not correct for the number of checks,
     because a check also needs a drop beyond its limit to fail, and a missed regression costs more than a second look.
     """
-    from fairbench.reporting.gate import gate_table, regression
+    from fairbench.reporting.gate import gate_table, new_flags, regression
     from fairbench.reporting.gate import same as same_verdicts
     from fairbench.reporting.table_formats import plain, to_text
     from fairbench.runs import read_run
@@ -50,5 +52,8 @@ def command(
     if result.not_compared:
         click.echo(plain(f"Not compared, in one of the runs only: {', '.join(result.not_compared)}."))
     click.echo(plain(result.sentence))
+    flagged = new_flags(new, old)
+    if flagged is not None:
+        click.echo(plain(flagged))
     if not result.passed:
         raise click.exceptions.Exit(1)

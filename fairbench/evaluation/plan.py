@@ -45,12 +45,12 @@ class Plan:
         """Return everything that the outcomes depend on: work that was begun with other settings is another run."""
         data, model = self.dataset, self.model_record
         # Neither by name: a file or folder may have moved.
-        # The weights alone do not say what a network does with them; a sidecar's architecture belongs to its weights.
-        code = f", architecture {model.get('architecture')}" if "architecture_from" in model else ""
-        code += f", code sha256 {model['source_sha256']}" if "source_sha256" in model else ""
         samples = f"{len(data)} of {data.split}, {data.selection}, index {data.index_sha256}, content {data.sha256}"
         return {
-            "model": f"sha256 {model.get('sha256')}, normalize {model.get('normalize')}{code}",
+            "model": f"sha256 {model.get('sha256')}, normalize {model.get('normalize')}",
+            # Weights alone do not say what a network does with them; a sidecar's architecture belongs to its weights.
+            **({"--model": model.get("architecture")} if "architecture_from" in model else {}),
+            **({"the code behind --model": model["source_sha256"]} if "source_sha256" in model else {}),
             "dataset": samples,
             "threat": str(self.threat),
             "attacks": self.attacks(),

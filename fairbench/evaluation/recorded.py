@@ -140,15 +140,20 @@ def recorded_model(
     `model` says the architecture where the record holds only the name of somebody's own code.
 
     Raises:
-        BadInput: as `load_checkpoint`.
+        BadInput: as `load_checkpoint`, or another architecture or other code than the run's.
     """
     architecture = record["model"].get("architecture")
     known = architecture if isinstance(architecture, str) and is_model_name(architecture) else None
     normalize = recorded(record, "model", "normalize", kind=str)
-    return load_checkpoint(
+    loaded = load_checkpoint(
         checkpoint, model=model or known, normalize=normalize, dataset=dataset, trust_program=trust_program,
         device=device,
     )  # fmt: skip
+    if isinstance(architecture, str) and loaded.architecture != architecture:
+        raise BadInput(f"the run's network is {architecture[:80]}, but --model gave {loaded.architecture[:80]}.")
+    if record["model"].get("source_sha256", loaded.source_sha256) != loaded.source_sha256:
+        raise BadInput(f"the code of {loaded.architecture[:80]} is not the run's: it was edited since.")
+    return loaded
 
 
 def recorded_plan(record: Mapping[str, Any], dataset: Dataset, *, device: torch.device, threads: int | None) -> Plan:

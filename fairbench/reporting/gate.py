@@ -134,9 +134,35 @@ def same(run: Run, baseline: Run, *, max_flips: float = 0.005) -> GateResult:
             f"The same: {flips} of {rows} verdicts over {len(checks)} attacks flipped, at most {100 * max_flips:g} % "
             f"of any attack's{_none_allowed(checks, share)}."
         )
-    if run.record["model"]["sha256"] != baseline.record["model"]["sha256"]:
-        sentence += " The checkpoints are two different files, so that the model may have changed, not the evaluation."
+    changed = _other_model(run, baseline)
+    if changed is not None:
+        sentence += f" {changed}, so that the model may have changed, not the evaluation."
     return GateResult(tuple(checks), not broken, sentence, _not_compared(run, baseline))
+
+
+def _other_model(run: Run, baseline: Run) -> str | None:
+    """Return in words what says that two runs are of two models; None where nothing does."""
+    for key, words in (
+        ("sha256", "The checkpoints are two different files"), ("architecture", "The architectures differ"),
+        ("source_sha256", "The code behind --model differs"),
+    ):  # fmt: skip
+        if run.record["model"].get(key) != baseline.record["model"].get(key):
+            return words
+    return None
+
+
+def new_flags(run: Run, baseline: Run) -> str | None:
+    """Return a sentence about signs of masked gradients that the run shows and its baseline does not."""
+    before = {flag.get("name") for flag in baseline.record.get("flags", [])}
+    found = [flag for flag in run.record.get("flags", []) if flag.get("name") not in before]
+    if not found:
+        return None
+    told = "; ".join(f"{name} ({evidence})" for name, evidence in {
+        str(flag.get("name")): flag.get("evidence") for flag in reversed(found)
+    }.items())  # fmt: skip
+    return (
+        f"Flagged, and the baseline was not: {told}. The run's robust accuracies may be too good; no check tests that."
+    )
 
 
 def gate_table(result: GateResult) -> Table:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from fairbench.cli import run
+
 
 def test_a_missing_checkpoint(tmp_path, bad):
     assert "none.pt does not exist" in bad(tmp_path / "none.pt")
@@ -85,7 +87,7 @@ def test_a_pickle_that_would_run_code_does_not(checkpoint, quick, bad):
     assert not Path("harmed").exists()
 
 
-def test_an_edited_program_is_another_model(trained, checkpoint, quick, evaluated, bad):
+def test_an_edited_program_is_another_model(trained, checkpoint, quick, evaluated, bad, capsys):
     """The same weights and the same command; the numbers of the old code are not given out as the new one's."""
     program = """
 import torch
@@ -110,6 +112,10 @@ def other():
     Path("net.py").write_text(program.format(pixels="x"))
     assert evaluated(*shared, "--model", "net.py:build")[0] == 0
     assert evaluated(*shared, "--model", "net.py:build")[0] == 0
-    assert "holds another run: model = " in bad(*shared, "--model", "net.py:other")
+    assert "another run: --model = net.py:build there, but net.py:other" in bad(*shared, "--model", "net.py:other")
     Path("net.py").write_text(program.format(pixels="x.flip(3)"))
-    assert "holds another run: model = " in bad(*shared, "--model", "net.py:build")
+    assert "holds another run: the code behind --model = " in bad(*shared, "--model", "net.py:build")
+    assert run(["reproduce", "run", "--checkpoint", "own.pt", "--model", "net.py:build"]) == 2
+    assert "the code of net.py:build is not the run's" in capsys.readouterr().err
+    assert run(["reproduce", "run", "--checkpoint", "own.pt", "--model", "net.py:other"]) == 2
+    assert "the run's network is net.py:build, but --model gave net.py:other" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from fairbench.errors import BadInput, NotComparable
 from fairbench.outcomes import Outcomes
-from fairbench.reporting.gate import gate_table, regression, same
+from fairbench.reporting.gate import gate_table, new_flags, regression, same
 from fairbench.runs import Run
 
 FULL = {"natural": [100, 100], "pgd20": [80, 60]}
@@ -112,6 +112,17 @@ def test_two_checkpoints_are_told_from_two_evaluations(base: Run) -> None:
     assert result.passed
     assert result.sentence.endswith("two different files, so that the model may have changed, not the evaluation.")
     assert "two different files" not in same(base, base).sentence
+    edited = replace(base, record={**base.record, "model": {**base.record["model"], "source_sha256": "0" * 64}})
+    assert "The code behind --model differs" in same(edited, base).sentence
+
+
+def test_flags_that_the_baseline_has_not_are_told(base: Run) -> None:
+    masked = replace(base, record={**base.record, "flags": [{"name": "zero-gradients", "evidence": "47 of 49 images"}]})
+    told = new_flags(masked, base)
+    assert told is not None
+    assert told.startswith("Flagged, and the baseline was not: zero-gradients (47 of 49 images).")
+    assert new_flags(masked, masked) is None
+    assert new_flags(base, masked) is None
 
 
 def test_flips_in_both_directions_add_up(base: Run) -> None:

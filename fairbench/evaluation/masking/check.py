@@ -58,6 +58,7 @@ def check_model(
     samples_per_class: int | None = None,
     batch_size: int | None = None,
     seed: int = 0,
+    threads: int | None = None,
     device: torch.device | str = "cpu",
     surrogate: nn.Module | None = None,
     normalizations: Mapping[str, Normalization] | None = None,
@@ -75,6 +76,7 @@ def check_model(
         samples_per_class: the first of each class; None: 200 images, equally spread over classes.
         batch_size: images per forward; None: fixed by the model and the images.
         seed: of all noise.
+        threads: of the CPU; None: what PyTorch uses.
         device: where the model runs.
         surrogate: another network for the same images, for examples that transfer; None: not evaluated.
         normalizations: those to try, as in `fairbench eval`.
@@ -92,7 +94,7 @@ def check_model(
         chosen = dataset.take(stratified(dataset, IMAGES), selection=f"{IMAGES} spread over the classes")
     else:
         chosen = dataset.first_per_class(samples_per_class)
-    with frozen(model), exact_arithmetic(None):
+    with frozen(model), exact_arithmetic(threads):
         preflight(model, chosen, trust, device)
         size = batch_size or default_block_size(model, first_images(chosen, 1, device)[0])
         target = target_of(model, chosen, threat, batch_size=size, seed=seed, device=device)

@@ -172,7 +172,9 @@ def parts_by_class_table(view: RunView, attack: str, stem: str) -> Table:
     rows = []
     for c in class_order(view.of(attack)["class_accuracy"]):
         left = [view.of(name)["class_accuracy"][c] for name in (NATURAL, *parts)]
-        taken = [Cell(f"-{100 * (before - after):.1f}") for before, after in pairwise(left)]
+        taken = [
+            Cell(f"-{100 * (before - after):.1f}" if before > after else "0.0") for before, after in pairwise(left)
+        ]
         rows.append((Cell(view.class_names[c]), Cell(percent(left[0])), *taken, Cell(percent(left[-1]))))
     caption = f"What each part of {attack} adds per class, {view.label}, {view.short}"
     notes = ("Points of the class's images that a part broke after the parts on its left had not.",)

@@ -122,6 +122,8 @@ def test_class_by_run_and_parts(make_run: Callable[..., Run]) -> None:
         ["automobile", "90.0", "-60.0", "-10.0", "20.0"],
         ["airplane", "90.0", "-40.0", "-10.0", "40.0"],
     ]
+    idle = view_runs([make_run("c", {**hits, "aa/square": [5, 3], "aa": [5, 3]}, 10)])[0].views[0]
+    assert [cell.text for cell in parts_by_class_table(idle, "aa", "a").rows[0]][-2:] == ["0.0", "30.0"]
 
 
 def test_which_samples_each_attack_saw(make_run: Callable[..., Run]) -> None:

@@ -29,11 +29,12 @@ def part_budget(name: str, keywords: Mapping[str, Any], num_classes: int) -> Bud
         return Budget(int(keywords["queries"]) + 3, 0)
     runs = int(keywords.get("targets", 1)) * int(keywords["restarts"]) * int(keywords.get("draws", 1))
     steps = int(keywords["steps"])
-    natural = int("targets" in keywords)  # one forward ranks the targets
+    # Once who is right by nature; with targets again for each of them.
+    targeted = "targets" in keywords
+    looks = runs + 1 if targeted else 1
     if name.startswith("fab"):
         # Each step asks whether it crossed.
-        return Budget(runs * (2 * steps + 3) + natural, runs * steps * (1 if natural else num_classes))
-    # Each of L1's three stages looks at its start anew; each target at who is left, as the first restart does.
+        return Budget(runs * (2 * steps + 2) + looks, runs * steps * (1 if targeted else num_classes))
+    # Each of L1's three stages looks at its start anew.
     starts = 3 if keywords.get("staged") else 1
-    looks = runs + 1 if natural else 1
     return Budget(runs * (steps + starts) + looks, runs * (steps + starts))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from pyautoattack import AutoAttack
 from torch import nn
 
 from fairbench.attacks import parse_attack
+from fairbench.attacks.autoattack import VERSIONS
 from fairbench.attacks.budget import Budget, part_budget
 from fairbench.evaluation.networks import Networks
 from fairbench.evaluation.reference import reference_parts
@@ -23,12 +25,6 @@ def budgets(attack: str, num_classes: int, threat: Threat = LINF) -> list[Budget
 def test_the_standard_version() -> None:
     assert [budget.forwards for budget in budgets("aa", 10)] == [102, 919, 1828, 5003]
     assert [budget.backwards for budget in budgets("aa", 10)] == [101, 909, 900, 0]
-
-
-def test_restarts_draws_and_untargeted_fab() -> None:
-    """plus: five restarts, FAB differentiates 10 logits in each of its 100 steps; rand: 20 draws of each gradient."""
-    assert budgets("aa(version=plus)", 10)[2] == Budget(5 * 203, 5 * 100 * 10)
-    assert budgets("aa(version=rand)", 10)[0] == Budget(20 * 101 + 1, 20 * 101)
 
 
 class Counting(nn.Module):
@@ -58,7 +54,29 @@ def test_the_package_spends_it_on_a_sample_that_survives(norm: str) -> None:
     expected = budgets("aa", 4, threat)
     for part, budget in zip(reference_parts(nets, threat, num_classes=4, seed=0), expected, strict=True):
         network.forwards = network.backwards = 0
-        x, y = torch.full((1, 1, 8, 8), 0.5), torch.tensor([0])
-        x[0, 0, 0, 0] = 0.9
+        x, y = certain()
         part.run(x, y, index=torch.arange(1), success=lambda x_adv, rows: rows < 0, memory=None)
         assert Budget(network.forwards, network.backwards) == budget, part.name
+
+
+@pytest.mark.parametrize(("version", "parts"), [("plus", ("apgd-ce", "apgd-dlr", "fab")), ("rand", ("apgd-ce",))])
+def test_the_package_spends_it_with_restarts_draws_and_without_targets(version: str, parts: tuple[str, ...]) -> None:
+    """plus has five restarts, and FAB differentiates every logit in each step; rand has 20 draws of each gradient."""
+    network = Counting().eval()
+    expected = dict(zip(VERSIONS[version], budgets(f"aa(version={version})", 4), strict=True))
+    package = AutoAttack(network, norm="Linf", eps=LINF.eps, seed=0, version=version, device="cpu")
+    x, y = certain()
+    for part in parts:
+        attack = package.fab if part == "fab" else package.apgd
+        attack.loss = part.removeprefix("apgd-")
+        network.forwards = network.backwards = 0
+        with torch.no_grad():
+            attack.perturb(x, y)
+        assert Budget(network.forwards, network.backwards) == expected[part], part
+
+
+def certain() -> tuple[torch.Tensor, torch.Tensor]:
+    """An image that stays what it is, and its label."""
+    x = torch.full((1, 1, 8, 8), 0.5)
+    x[0, 0, 0, 0] = 0.9
+    return x, torch.tensor([0])

@@ -52,7 +52,7 @@ def bench(
         KeyboardInterrupt: interrupted; every process has saved its state.
     """
     rows, count = chosen_rows(suite, methods), seeds or suite.seeds
-    folder = writable_folder(out).resolve()
+    folder = writable_folder(out)  # as given: records of a relative folder name no path of this machine
     claim_folder(folder, suite)
     jobs = jobs_of(suite, rows, count, folder, data_dir)
     todo = [job for job in jobs if not is_done(folder, job.key)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import click
 import pytest
 
 from fairbench.attacks import parse_attack
-from fairbench.benchmarking.bench import resized
+from fairbench.benchmarking.bench import bench, resized
 from fairbench.benchmarking.plan import chosen_rows, claim_folder, find_suite, is_done, jobs_of
 from fairbench.benchmarking.suites import LEAST_EPOCHS, SUITES, Row
 from fairbench.cli import _Commands, cli
@@ -16,6 +17,7 @@ from fairbench.data.batches import AUGMENTATIONS
 from fairbench.errors import BadInput
 from fairbench.methods import METHODS
 from fairbench.models import MODELS
+from fairbench.progress import Silent
 
 
 @pytest.mark.parametrize("name", SUITES)
@@ -116,3 +118,23 @@ def test_a_run_of_another_checkpoint_is_not_done(tmp_path):
     assert is_done(tmp_path, "sat-0")
     (tmp_path / "checkpoints/sat-0/sat-0.json").write_text('{"sha256": "b"}')
     assert not is_done(tmp_path, "sat-0")
+
+
+def test_records_of_a_relative_folder_name_no_path_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    commands = []
+
+    class Nobody:
+        def __init__(self, out, is_done, devices, progress):
+            self.ended = {}
+
+        def run(self, jobs):
+            commands.extend(word for job in jobs for command in job.commands for word in command)
+            return {}
+
+    bench(
+        find_suite("digits-small"), out=Path("runs") / "b", methods=["rslad"], seeds=1, devices=["cpu"],
+        progress=Silent(), runner=Nobody,
+    )  # fmt: skip
+    assert "robust=runs/b/checkpoints/teacher-robust/teacher-robust.pt" in commands
+    assert not [word for word in commands if str(tmp_path) in word]

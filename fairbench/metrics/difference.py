@@ -14,7 +14,7 @@ Then min q - min p = min over c of (q_c - p_b). The allowed error of 2.5 % per s
 
 Only b itself must be right in step 2, so the set costs no further correction. The lower limit is the same with before
 and after exchanged. Single differences combine exact limits of their parts on either side, added in squares
-(MOVER, Zou and Donner 2008), for the paired one with the correlation of lost and gained (Newcombe 1998).
+(MOVER, Zou and Donner 2008); the paired one is `paired_limit`.
 
 **Std, normalized std.** Let R be the observed difference. Along p(s), q(t) as in `spread` both spreads have a known
 mean and variance (gamma-matched), so R exceeds the true difference by bias(t) - bias(s) on average, with a variance
@@ -36,7 +36,7 @@ from scipy import special
 from fairbench.metrics.binomial import clopper_pearson, exact_lower, exact_upper, sidak
 from fairbench.metrics.box import normalized_std_range, std_range
 from fairbench.metrics.classwise import Floats
-from fairbench.metrics.paired import Difference, PairedCounts
+from fairbench.metrics.paired import Difference, PairedCounts, paired_limit
 from fairbench.metrics.spread import cumulants, parts, regular, scales
 
 _GRID = 25
@@ -76,21 +76,8 @@ def _worst_upper(pairs: PairedCounts, error: float) -> float:
         up = exact_upper(after, n, error=each) - pairs.after
         down = pairs.before - exact_lower(before, n, error=each)
         limits = pairs.after[:, None] - pairs.before + np.hypot(up[:, None], down)
-    np.fill_diagonal(limits, _paired_upper(pairs, own))
+    np.fill_diagonal(limits, paired_limit(n, pairs.lost, pairs.gained, own))
     return float(limits[:, candidates].min(axis=0).max())
-
-
-def _paired_upper(pairs: PairedCounts, error: float) -> Floats:
-    """Return (K,) upper limits of q_c - p_c from lost and gained, each at the one-sided `error`."""
-    n = pairs.count
-    gained, lost = pairs.gained / n, pairs.lost / n
-    up, down = exact_upper(pairs.gained, n, error=error) - gained, lost - exact_lower(pairs.lost, n, error=error)
-    # Lost and gained are cells of one multinomial; their negative correlation widens their difference.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        odds = gained * lost / ((1 - gained) * (1 - lost))
-    correlation = np.sqrt(np.where(np.isfinite(odds), odds, 0.0))
-    limit: Floats = np.minimum(gained - lost + np.sqrt(up**2 + down**2 + 2 * correlation * up * down), 1.0)
-    return limit
 
 
 def _spread_difference(

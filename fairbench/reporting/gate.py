@@ -27,7 +27,8 @@ from fairbench.runs import Run
 ALPHA = 0.05
 UNCORRECTED_NOTE = (
     "Each p is of its check alone: unlike 'compare' (Holm), the gate does not correct for the number of checks, "
-    "because a check also needs a drop beyond its limit to fail, and a missed regression costs more than a second look."
+    "because a check also needs a drop beyond its limit to fail, and a missed regression costs more than a second "
+    "look. It asks whether it got worse (one side at 5 %), 'compare' whether anything changed (both sides, 2.5 % each)."
 )
 Verdicts = npt.NDArray[np.bool_]
 

@@ -69,31 +69,63 @@ def test_holm_only_raises_and_keeps_the_order(p: list[float]) -> None:
 
 
 def test_the_bootstrap_of_the_average_is_that_of_scipy() -> None:
-    """200 images: 30 lost, 50 gained."""
-    change = np.repeat([-1, 1, 0], [30, 50, 120])
-    found = average_difference(_pairs([200], [60], [30], [50]))
+    """400 images: 60 lost, 100 gained."""
+    change = np.repeat([-1, 1, 0], [60, 100, 240])
+    found = average_difference(_pairs([400], [120], [60], [100]))
     theirs = stats.bootstrap(
         (change,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(0)
     ).confidence_interval
     assert found.value == pytest.approx(0.1)
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.003)
     assert found.decided
-    assert found == average_difference(_pairs([150, 50], [40, 20], [10, 20], [40, 10]))
+    assert found == average_difference(_pairs([300, 100], [80, 40], [20, 40], [80, 20]))
 
 
 def test_no_change_is_not_certainty() -> None:
-    """Of 100 images none changed: at .0125 per limit each share may still be 1 - .0125^(1/100)."""
+    """Of 100 images none changed: at .025 each share may still be 1 - .025^(1/100), and the other is 0 then."""
     found = average_difference(_pairs([100], [50], [0], [0]))
-    edge = 1 - 0.0125**0.01
+    edge = 1 - 0.025**0.01
     assert (found.value, found.low, found.high) == (0.0, pytest.approx(-edge), pytest.approx(edge))
     assert not found.decided
 
 
-def test_few_changes_subtract_exact_limits() -> None:
-    """2 lost and 9 gained of 100, each limit with half of 2.5 %."""
-    found = average_difference(_pairs([100], [50], [2], [9]))
-    assert found.low == pytest.approx(exact_lower(9, 100, error=0.0125) - exact_upper(2, 100, error=0.0125))
-    assert found.high == pytest.approx(exact_upper(9, 100, error=0.0125) - exact_lower(2, 100, error=0.0125))
+def test_few_changes_combine_exact_limits() -> None:
+    """7 lost and 0 gained of 50: -7/50 + sqrt((gained's upper)^2 + (7/50 - lost's lower)^2), no correlation."""
+    found = average_difference(_pairs([50], [30], [7], [0]))
+    up, down = 1 - 0.025 ** (1 / 50), 7 / 50 - exact_lower(7, 50, error=0.025)
+    assert found.high == pytest.approx(-0.14 + np.hypot(up, down))
+    assert found.low == pytest.approx(-0.14 - (exact_upper(7, 50, error=0.025) - 0.14))
+    assert found.decided
+    assert mcnemar(7, 0) == 2 / 2**7
+
+
+@pytest.mark.parametrize("total", [20, 50, 300, 5_000])
+def test_the_interval_of_the_average_leaves_out_0_where_mcnemar_decides(total: int) -> None:
+    for changed in (*range(min(total, 30)), *(m for m in (60, 99, 100, 137) if m <= total)):
+        for lost in range(changed + 1):
+            found = average_difference(_pairs([total], [total - changed], [lost], [changed - lost]))
+            assert found.decided == (mcnemar(lost, changed - lost) < 0.05), (lost, changed - lost)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("total", [20, 50, 200, 1_000])
+def test_the_interval_of_the_average_covers(total: int, share: float) -> None:
+    """Exact coverage, summed over every outcome; `changes` are expected, of which a share is gained."""
+    for changes in (0.5, 1, 2, 4, 7, 12, 20, 50, 150):
+        lost, gained = changes / total * (1 - share), changes / total * share
+        if lost + gained > 0.8 or (share and changes > 20):
+            continue  # the rest of them are many outcomes, and like their neighbours
+        b, c = np.meshgrid(np.arange(total + 1), np.arange(total + 1 if gained else 1))
+        chances = stats.multinomial.pmf(
+            np.stack([b, c, total - b - c], axis=-1), total, [lost, gained, 1 - lost - gained]
+        )
+        likely = np.argwhere(chances > 1e-6)
+        assert chances[chances > 1e-6].sum() > 0.998
+        covered = 0.0
+        for c_b in likely:
+            found = average_difference(_pairs([total], [total - c_b.sum()], [c_b[1]], [c_b[0]]))
+            covered += chances[tuple(c_b)] * (found.low <= gained - lost <= found.high)
+        assert covered >= 0.94, changes
 
 
 def test_nothing_to_compare_is_undefined() -> None:

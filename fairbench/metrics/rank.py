@@ -28,6 +28,7 @@ from fairbench.metrics.classwise import Floats, accuracy_of
 
 #: Below this number of classes the interval of a correlation is not defined.
 LEAST = 5
+_PERMUTED, _PERMUTATIONS, _SEED = 33, 4_999, 20210526
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Correlation:
         tau: Kendall's tau-b.
         low: 95 % limit.
         high: 95 % limit.
-        p: two-sided p-value of "no relation"; exact for up to 33 classes without ties.
+        p: two-sided p-value of "no relation"; see `kendall`.
         points: K, the classes that have both quantities.
     """
 
@@ -76,12 +77,15 @@ class Correlation:
 
     @property
     def decided(self) -> bool:
-        """True where the interval leaves out 0, and the test of "no relation" agrees at 5 %."""
-        return (self.low > 0 or self.high < 0) and self.p < 0.05
+        """True where the interval leaves out 0, and with it the test of "no relation"."""
+        return self.low > 0 or self.high < 0
 
 
 def kendall(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[float, float]:
     """Return Kendall's tau-b and its two-sided p-value; NaN where either does not vary. Undefined entries are left out.
+
+    p is exact for up to 33 points without ties, from 4,999 permutations (fixed seed) for as many with ties, and that of
+    the normal limit for more.
 
     Raises:
         BadInput: two lists of different length.
@@ -90,11 +94,13 @@ def kendall(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[float, float]:
     if x.size < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return math.nan, math.nan
     with warnings.catch_warnings():
-        # The p-value of a handful of tied points divides by zero inside; it is NaN then, and printed as undefined.
+        # scipy's p-value of a handful of tied points divides by zero inside; it is not used then.
         warnings.simplefilter("ignore", RuntimeWarning)
         found = stats.kendalltau(x, y)
+    tied = min(np.unique(x).size, np.unique(y).size) < x.size
+    p = _permutation_p(x, y) if tied and x.size <= _PERMUTED else float(found.pvalue)
     # A perfect order is 1, and not 1 minus a rounding.
-    return round(float(found.statistic), 12), float(found.pvalue)
+    return round(float(found.statistic), 12), p
 
 
 def correlation(a: npt.ArrayLike, b: npt.ArrayLike, *, confidence: float = 0.95) -> Correlation:
@@ -102,7 +108,8 @@ def correlation(a: npt.ArrayLike, b: npt.ArrayLike, *, confidence: float = 0.95)
 
     z = atanh(tau) has about the variance 0.437 / (K - 4) (Fieller, Hartley and Pearson, Biometrika 1957), times what
     ties add to the variance of tau-b where nothing is related. A tau of exactly +-1 is taken half a step inside for the
-    limits. Undefined with fewer than 5 classes.
+    limits. They are widened to hold 0 where the test of "no relation" does not reject: one class apart from nine that
+    tie is the same order in one of ten permutations, whatever tau says. Undefined with fewer than 5 classes.
 
     Raises:
         BadInput: two lists of different length.
@@ -115,7 +122,10 @@ def correlation(a: npt.ArrayLike, b: npt.ArrayLike, *, confidence: float = 0.95)
     edge = 1 - 2 / (points * (points - 1))
     half = float(special.ndtri(0.5 + 0.5 * confidence)) * math.sqrt(0.437 / (points - 4)) * _tied(x, y)
     middle = math.atanh(min(max(tau, -edge), edge))
-    return Correlation(tau, min(math.tanh(middle - half), tau), max(math.tanh(middle + half), tau), p, points)
+    low, high = min(math.tanh(middle - half), tau), max(math.tanh(middle + half), tau)
+    if p >= 1 - confidence:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Correlation(tau, low, high, p, points)
 
 
 def order_agreement(
@@ -148,6 +158,15 @@ def order_agreement(
     undecided = pairs - same - opposite
     low, high = (same - opposite - undecided) / pairs, (same - opposite + undecided) / pairs
     return Agreement(tau, low, high, same, opposite, undecided)
+
+
+def _permutation_p(x: Floats, y: Floats) -> float:
+    """Return the share of orders of `y` with at least this |tau| (all have the same ties, so only the sum varies)."""
+    i, j = np.triu_indices(x.size, 1)
+    rng = np.random.Generator(np.random.PCG64(_SEED))
+    orders = np.concatenate([y[None], rng.permuted(np.tile(y, (_PERMUTATIONS, 1)), axis=1)])
+    sums = np.abs(np.sign(orders[:, i] - orders[:, j]) @ np.sign(x[i] - x[j]))
+    return float((sums >= sums[0]).mean())
 
 
 def _tied(x: Floats, y: Floats) -> float:

@@ -90,7 +90,7 @@ def _along(found: Diagnosis) -> str:
         )
     return (
         f"Over {points} classes, which are {points} points, {'; '.join(parts)} (rank correlation with its "
-        f"95{PERCENT} interval; no cause is shown)."
+        f"95{PERCENT} interval; accuracies and margins share their images, and no cause is shown)."
     )
 
 

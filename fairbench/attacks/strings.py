@@ -9,7 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fairbench.attacks.autoattack import resolved_parts
+from fairbench.attacks.autoattack import PARTS, VERSIONS, resolved_parts
 from fairbench.attacks.registry import ATTACKS, PRESETS, EpsShare
 from fairbench.errors import BadInput, unknown
 from fairbench.threat import Threat, parse_number
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from fairbench.sample_random import SampleRandom
 
+#: What people write for attacks that have another name here.
+_MEANT = {"autoattack": "aa", "auto-attack": "aa", "apgd": "aa(parts=apgd-ce)"} | {p: f"aa(parts={p})" for p in PARTS}
 _SHAPE = re.compile(r"([A-Za-z_]\w*?)(\d*)(?:\((.*)\))?", re.ASCII)
 
 
@@ -67,7 +69,14 @@ class AttackConfig:
         shared = {"family": self.family, "objective": family.objective, "norm": threat.norm, "eps": threat.eps}
         if self.family == "aa":
             parts = resolved_parts(norm=threat.norm, num_classes=num_classes, **self.keywords)
-            return {**shared, "version": self.keywords["version"], "parts": parts}
+            version = self.keywords["version"]
+            published = resolved_parts(version, norm=threat.norm, num_classes=num_classes)
+            # A reduced budget is no version of the authors': who reads the record must not take it for one.
+            return {
+                **shared,
+                "version": version if [*parts.items()] == [*published.items()] else "custom",
+                "parts": parts,
+            }
         steps = 1 if self.family == "fgsm" else self.steps
         size = self.keywords["step_size"]
         default = threat.eps if self.family == "fgsm" else threat.eps / 4
@@ -112,6 +121,8 @@ def parse_attack(text: str) -> AttackConfig:
         lowered = plain.lower() + name[len(plain) :]
         if lowered != name and _is_known(lowered):
             raise BadInput(f"unknown attack {name[:60]!r}. Did you mean {lowered[:60]!r}? Names are in lower case.")
+        if (meant := _MEANT.get(plain.lower())) is not None:
+            raise BadInput(f"unknown attack {name[:60]!r}. Did you mean {meant!r}?")
         raise unknown("attack", name, known)
     family = ATTACKS[family_name]
     steps = _steps(name, family_name, match[2], counted=family.counted, example=family.example)
@@ -151,10 +162,24 @@ def _keywords(name: str, family_name: str, inside: str | None) -> dict[str, Any]
         if keyword.required and key not in given:
             example = ATTACKS[family_name].example
             raise BadInput(f"attack {name[:60]!r} needs {key} ({keyword.meaning}): for example {example!r}.")
-    return {
+    values = {
         key: keyword.read(given[key], f"{key} of {family_name}") if key in given else keyword.default
         for key, keyword in known.items()
     }
+    if family_name == "aa":
+        _check_used(name, values)
+    return values
+
+
+def _check_used(name: str, values: Mapping[str, Any]) -> None:
+    """Check that every number given to AutoAttack is of one of its parts: one that nothing uses is a mistake."""
+    parts = values["parts"] or VERSIONS[values["version"]]
+    for key, users in (("steps", set(PARTS) - {"square"}), ("queries", {"square"})):
+        if values[key] is not None and not users & set(parts):
+            raise BadInput(
+                f"attack {name[:60]!r} gives {key}, which only {', '.join(sorted(users))} "
+                f"{'takes' if len(users) == 1 else 'take'}, but its parts are {', '.join(parts)}."
+            )
 
 
 def split_attacks(text: str) -> list[str]:

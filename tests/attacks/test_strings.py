@@ -74,8 +74,31 @@ def test_autoattack_in_other_versions():
 
 
 @pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("aa", "standard"),
+        ("aa(version=plus)", "plus"),
+        ("aa(steps=100,queries=5000)", "standard"),
+        ("aa(parts=apgd-ce+apgd-t+fab-t+square)", "standard"),
+        ("aa(parts=square+apgd-ce+apgd-t+fab-t)", "custom"),
+        ("aa(steps=10)", "custom"),
+        ("aa(version=plus,queries=100)", "custom"),
+        ("aa(parts=square)", "custom"),
+    ],
+)
+def test_a_reduced_budget_is_no_published_version(text, version):
+    assert parse_attack(text).resolved(LINF, 10)["version"] == version
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("autoattack", "Did you mean 'aa'"),
+        ("AutoAttack", "Did you mean 'aa'"),
+        ("apgd-t", "Did you mean 'aa(parts=apgd-t)'"),
+        ("square", "Did you mean 'aa(parts=square)'"),
+        ("aa(parts=square,steps=10)", "but its parts are square"),
+        ("aa(version=rand,queries=10)", "gives queries, which only square takes"),
         ("pgdd20", "Did you mean 'pgd20'"),
         ("tpgd20(t=0.5)", "unknown keyword of tpgd"),
         ("tpdg20(T=2)", "Did you mean 'tpgd20(T=0.5)'"),

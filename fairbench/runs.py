@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fairbench.contradictions import refuse_contradictions
 from fairbench.errors import BadInput
 from fairbench.outcomes import Outcomes
 from fairbench.whole_file import write_whole
@@ -104,7 +105,8 @@ def read_run(folder: Path) -> Run:
     """Read a run folder.
 
     Raises:
-        BadInput: no run folder, an unfinished one, or one that a newer fairbench wrote.
+        BadInput: no run folder, an unfinished one, one that a newer fairbench wrote, or a table that no evaluation
+            writes.
     """
     folder = Path(folder)
     if not (folder / "run.json").exists():
@@ -119,7 +121,9 @@ def read_run(folder: Path) -> Run:
             f"{folder / 'run.json'} has schema {version!r}, but this fairbench reads up to {SCHEMA_VERSION}: update it."
         )
     _refuse_wrong_kinds(record, folder / "run.json")
-    return Run(folder.resolve().name, record, Outcomes.read(folder / "outcomes.parquet"), folder)
+    outcomes = Outcomes.read(folder / "outcomes.parquet")
+    refuse_contradictions(outcomes, record, where=f"the table {str(folder / 'outcomes.parquet')[:200]}")
+    return Run(folder.resolve().name, record, outcomes, folder)
 
 
 def _refuse_wrong_kinds(record: Mapping[str, Any], place: Path) -> None:

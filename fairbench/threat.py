@@ -37,6 +37,11 @@ def parse_number(text: str, *, what: str, example: str = "0.03 or 8/255") -> flo
     raise BadInput(f"{what} must be a decimal or a fraction of at least 0, such as {example}, but is {text[:40]!r}.")
 
 
+def with_rounding(eps: float, slack: float = 0.0) -> float:
+    """Return the largest distance that counts as within the radius: float32 may round by 1e-6 + 1e-5 eps."""
+    return eps * (1 + 1e-5 + slack) + 1e-6
+
+
 @dataclass(frozen=True)
 class Threat:
     """A norm and a radius; `eps_text` is how the person wrote the radius ("8/255")."""

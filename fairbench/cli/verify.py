@@ -19,7 +19,8 @@ def command(run: Path, threads: int | None, device: str | None, **where: Any) ->
 
     RUN was made with 'fairbench eval --save-adversarial'. No attack runs. Hashes of the checkpoint, the samples and
     every file of examples, the radius and the pixel range are checked. Rows that differ are listed. Exit 0 when the
-    table is the one that the examples give; 2 when it is not, or when something was changed or is missing.
+    table is the one that the examples give, and metrics.json what follows from it; 2 when they are not, or when
+    something was changed or is missing.
 
     Also counted is how many adversarial examples stay adversarial when their pixels are rounded to 8 bits (n/255), as
     in an image file, and how many are then still within the radius. Leaving it is no fault of the run: at a radius that
@@ -29,6 +30,7 @@ def command(run: Path, threads: int | None, device: str | None, **where: Any) ->
     from fairbench.evaluation.examples import kept_examples
     from fairbench.evaluation.networks import device_of
     from fairbench.evaluation.verify import verify
+    from fairbench.metrics.summary import refuse_other_metrics
     from fairbench.progress import Bars
     from fairbench.reporting.attack_names import top_level
     from fairbench.reporting.disagreement import difference_table, eight_bit_sentence, eight_bit_table
@@ -56,6 +58,7 @@ def command(run: Path, threads: int | None, device: str | None, **where: Any) ->
             f"differ, the first in the {first.column} of sample {first.index} under {first.attack[:60]}; do not use "
             "its numbers, evaluate again."
         )
+    refuse_other_metrics(finished)
     click.echo(
         plain(
             f"Verified: all {len(found.rebuilt)} rows of {finished.name} agree with its examples, predicted again by "

@@ -13,7 +13,7 @@ from fairbench.errors import Refused
 from fairbench.evaluation.random_model import RandomJudge, majority
 from fairbench.losses import cross_entropy, margin
 from fairbench.outcomes import Outcomes
-from fairbench.threat import Norm, Threat
+from fairbench.threat import Norm, Threat, with_rounding
 
 
 def distance(x_adv: Tensor, x: Tensor, norm: Norm) -> Tensor:
@@ -40,7 +40,7 @@ def into_ball(x_adv: Tensor, x: Tensor, threat: Threat) -> Tensor:
 
 def radius_limit(threat: Threat, slack: float = 0.0) -> float:
     """Return the largest distance that counts as within the radius: float32 may round by 1e-6 + 1e-5 eps."""
-    return threat.eps * (1 + 1e-5 + slack) + 1e-6
+    return with_rounding(threat.eps, slack)
 
 
 def check_example(x_adv: Tensor, x: Tensor, *, attack: str, threat: Threat, slack: float = 0.0) -> None:

@@ -5,6 +5,7 @@ A pure function of the outcome table and the class names: the same table gives t
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -30,7 +31,7 @@ from fairbench.metrics.equal import if_equal
 from fairbench.metrics.intervals import metric_intervals
 from fairbench.metrics.worst import probability_worst
 from fairbench.outcomes import Outcomes
-from fairbench.runs import Run, to_json
+from fairbench.runs import Run, read_json, to_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,6 +65,29 @@ def summarize(outcomes: Outcomes | Run, class_names: Sequence[str] | None = None
 def metrics_bytes(outcomes: Outcomes | Run, class_names: Sequence[str] | None = None) -> str:
     """Return the text of metrics.json."""
     return to_json(summarize(outcomes, class_names))
+
+
+def refuse_other_metrics(run: Run) -> None:
+    """Check that a run folder's metrics.json is what its table gives.
+
+    Raises:
+        BadInput: it is missing, or says something else.
+    """
+    assert run.folder is not None
+    path = run.folder / "metrics.json"
+    found, wanted = read_json(path, what="metrics").get("attacks"), json.loads(metrics_bytes(run))["attacks"]
+    for attack, numbers in wanted.items():
+        said = found.get(attack) if isinstance(found, dict) else None
+        for key, value in numbers.items():
+            other = said.get(key) if isinstance(said, dict) else None
+            if other != value:
+                raise BadInput(
+                    f"{path} does not follow from the table beside it: {key} of {attack[:60]!r} is {str(other)[:80]} "
+                    f"there, but the table gives {str(value)[:80]}; it was edited, or another version of fairbench "
+                    "wrote it; 'fairbench report' writes it again."
+                )
+    if found != wanted:
+        raise BadInput(f"{path} holds what the table beside it does not give; 'fairbench report' writes it again.")
 
 
 class _Tally(NamedTuple):

@@ -118,6 +118,22 @@ def test_a_changed_table_is_listed_and_refused(folder, capsys):
     assert "Verified" not in out
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda found: found["attacks"]["pgd5"].__setitem__("average", 1.0), "average of 'pgd5' is 1.0 there"),
+        (lambda found: found["attacks"].pop("fgsm"), "average of 'fgsm' is None there"),
+        (lambda found: found["attacks"].__setitem__("aa", {}), "what the table beside it does not give"),
+        (lambda found: found.__setitem__("attacks", []), "average of 'natural' is None there"),
+    ],
+)
+def test_metrics_that_do_not_follow_from_the_table_are_refused(change, words, folder, capsys):
+    found = json.loads((folder / "metrics.json").read_text())
+    change(found)
+    write_json(folder / "metrics.json", found)
+    assert words in bad(capsys, "verify", folder)
+
+
 def test_changed_examples_are_refused(folder, capsys):
     path = sorted((folder / "examples").rglob("*.safetensors"))[0]
     content = bytearray(path.read_bytes())

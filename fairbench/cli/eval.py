@@ -265,11 +265,11 @@ def _copy_training_log(checkpoint: Path, sidecar: Mapping[str, Any] | None, fold
 
 
 def _print(run: Run) -> None:
-    """Print the table of classes, a headline, and the run folder on the last line."""
+    """Print the table of classes, one of attacks, a headline, and the run folder on the last line."""
     import shutil
 
     from fairbench.reporting.table_formats import plain, to_text
-    from fairbench.reporting.tables import classes_table
+    from fairbench.reporting.tables import attacks_table, classes_table
     from fairbench.reporting.view import view_runs
     from fairbench.reporting.words import meaning
 
@@ -277,6 +277,7 @@ def _print(run: Run) -> None:
     (view,) = samples.views
     width = max(shutil.get_terminal_size().columns, 80)
     click.echo(to_text(classes_table(view, view.stem), width), nl=False)
+    click.echo(to_text(attacks_table(view), width), nl=False)
     for flag in run.record.get("flags", ()):
         said = "accepted" if flag["severity"] == "accepted" else "flag"
         of = f" (class {plain(view.class_names[flag['class']])})" if flag["class"] is not None else ""

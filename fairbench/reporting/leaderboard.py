@@ -16,7 +16,6 @@ from fairbench.reporting.provenance_hash import provenance_sha256
 from fairbench.reporting.table import Cell, Column, Table
 from fairbench.reporting.table_formats import markdown_escape, to_markdown
 from fairbench.reporting.tables import IF_EQUAL_NOTE, papers_table
-from fairbench.reporting.tables_records import flags
 from fairbench.reporting.view import RunView, SampleSet, view_runs
 from fairbench.runs import Run, read_run, to_json
 from fairbench.whole_file import writable_folder, write_whole
@@ -135,7 +134,7 @@ def _entry(view: RunView) -> dict[str, Any]:
         "engine": view.record.get("engine"),
         "precision": view.record.get("precision"),
         "fairbench": (view.record.get("versions") or {}).get("fairbench"),
-        "flags": [str(flag.get("name")) for flag in flags(view)],
+        "flags": [str(flag.get("name")) for flag in view.flags],
         "accepted": list(view.record.get("accepted") or []),
         "provenance_sha256": provenance_sha256(view.run),
         "attacks": attacks,
@@ -148,7 +147,7 @@ def _ranked_table(sample_set: SampleSet) -> Table:
     rows = [
         (
             *row,
-            Cell(", ".join(str(flag.get("name")) for flag in flags(view)) or "none"),
+            Cell(", ".join(str(flag.get("name")) for flag in view.flags) or "none"),
             Cell(provenance_sha256(view.run)[:12]),
         )
         for view, row in zip(sample_set.views, table.rows, strict=True)

@@ -18,14 +18,13 @@ from fairbench.reporting.tables import (
     summary_table,
 )
 from fairbench.reporting.tables_records import (
-    flags,
     flags_table,
     one_run_tables,
     provenance_tables,
     samples_table,
     shared_samples_table,
 )
-from fairbench.reporting.view import RunView, SampleSet, by_model
+from fairbench.reporting.view import ACCEPTED, RunView, SampleSet, by_model
 from fairbench.reporting.words import (
     BigNumber,
     listed,
@@ -38,7 +37,6 @@ from fairbench.reporting.words import (
 )
 
 #: The severity of a refusal that a person overrode with --accept.
-ACCEPTED = "accepted"
 
 
 @dataclass(frozen=True)
@@ -150,7 +148,7 @@ def build_page(sets: Sequence[SampleSet], removal: RemovalStory | None = None) -
     )
     comparisons = tuple(_comparison(sample_set) for sample_set in sets) if len(views) > 1 else ()
     samples, provenance = samples_table(sets), tuple(provenance_tables(sets))
-    raised = [flag for view in views for flag in flags(view) if flag.get("severity") != ACCEPTED]
+    raised = [flag for view in views for flag in view.flags if flag.get("severity") != ACCEPTED]
     return Page(
         title=title,
         subtitle=tuple(f"{sample_set.samples}; {sample_set.threat}" for sample_set in sets),
@@ -162,7 +160,7 @@ def build_page(sets: Sequence[SampleSet], removal: RemovalStory | None = None) -
         accepted=tuple(
             f"{view.label}: {flag.get('name')} ({flag.get('evidence')})"
             for view in views
-            for flag in flags(view)
+            for flag in view.flags
             if flag.get("severity") == ACCEPTED
         ),
         samples=samples,

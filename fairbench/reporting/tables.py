@@ -82,6 +82,21 @@ def summary_table(sets: Sequence[SampleSet]) -> Table:
     return Table("summary", f"{caption}; intervals 95 %", columns, tuple(rows))
 
 
+def attacks_table(view: RunView) -> Table:
+    """Return one row per attack of a run, which fits 80 columns: average, worst class and SD, with intervals."""
+    columns = (
+        Column("attack", text=True), Column("average %"), Column("worst class %"), Column("if equal %"),
+        Column("is worst with"), Column("SD"),
+    )  # fmt: skip
+    rows = []
+    for attack in view.attacks:
+        average, worst, equal, std, _ = _summary(view, attack)
+        sure = Cell(probability(view.of(attack)["worst_class"]["probability"]))
+        rows.append((Cell(attack), average, worst, equal, sure, std))
+    notes = ("If equal: the lowest of equal classes, on average, by chance alone. SD: over classes, in points.",)
+    return Table("attacks", "Average, worst class and spread; intervals 95 %", columns, tuple(rows), notes)
+
+
 def brief_table(sample_set: SampleSet, attack: str) -> Table:
     """Return one row per run that fits 80 columns: natural average, and average and worst class under one attack."""
     columns = (

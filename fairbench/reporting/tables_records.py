@@ -49,11 +49,6 @@ def shared_samples_table(table: Table) -> Table:
     return Table("shared-samples", "Each attack: the images it saw and its settings", columns, rows, table.notes)
 
 
-def flags(view: RunView) -> list[Mapping[str, Any]]:
-    """Return the flags of a run's record."""
-    return [flag for flag in view.record.get("flags") or [] if isinstance(flag, Mapping)]
-
-
 def flags_table(sets: Sequence[SampleSet]) -> Table:
     """Return every flag: signs that a number may be too good, with evidence and advice."""
     columns = tuple(
@@ -62,7 +57,7 @@ def flags_table(sets: Sequence[SampleSet]) -> Table:
     rows = []
     for sample_set in sets:
         for view in sample_set.views:
-            for flag in flags(view):
+            for flag in view.flags:
                 told = [_say(flag.get(key)) for key in ("name", "severity", "class", "evidence", "advice")]
                 if isinstance(flag.get("class"), int) and 0 <= flag["class"] < len(view.class_names):
                     told[2] = view.class_names[flag["class"]]

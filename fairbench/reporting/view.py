@@ -25,6 +25,7 @@ from fairbench.reporting.table import TO
 from fairbench.reporting.table_formats import plain
 from fairbench.runs import Run
 
+ACCEPTED = "accepted"
 _NEEDED = {"dataset": ("name", "split", "class_names", "num_classes"), "model": ("name",), "threat": ("norm", "eps")}
 
 
@@ -82,6 +83,16 @@ class RunView:
         """The attack with the lowest average (the later one of two equals); natural where there is no other."""
         own = [name for name in self.attacks if name != NATURAL] or [NATURAL]
         return min(reversed(own), key=lambda name: float(self.of(name)["average"]))
+
+    @cached_property
+    def flags(self) -> tuple[Mapping[str, Any], ...]:
+        """The flags of the run's record."""
+        return tuple(flag for flag in self.record.get("flags") or () if isinstance(flag, Mapping))
+
+    @cached_property
+    def raised(self) -> tuple[str, ...]:
+        """The names of the flags that say that a number may be too good: all but those of accepted checks."""
+        return tuple(dict.fromkeys(plain(str(f.get("name"))) for f in self.flags if f.get("severity") != ACCEPTED))
 
     @property
     def short(self) -> str:

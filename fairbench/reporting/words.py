@@ -69,6 +69,11 @@ def worst_words(view: RunView, attack: str) -> str:
     )
 
 
+def flagged(view: RunView) -> str:
+    """Return " (flagged)" where a flag says that the run's numbers may be too good, else ""."""
+    return " (flagged)" if view.raised else ""
+
+
 def run_numbers(view: RunView, attack: str) -> tuple[BigNumber, ...]:
     """Return the three big numbers of a run: average, worst class, and how sure it is that this class is the worst."""
     metrics = view.of(attack)
@@ -109,7 +114,14 @@ def run_numbers(view: RunView, attack: str) -> tuple[BigNumber, ...]:
 
 
 def meaning(view: RunView, attack: str) -> str:
-    """Return one to three sentences on what a run's numbers mean."""
+    """Return one to four sentences on what a run's numbers mean; that flags doubt them is one."""
+    said = _meaning(view, attack)
+    if attack == NATURAL or not view.raised:
+        return said
+    return f"{said} It may be less: the run is flagged ({listed(view.raised)})."
+
+
+def _meaning(view: RunView, attack: str) -> str:
     metrics = view.of(attack)
     worst, average = metrics["worst_class"], metrics["average"]
     name = view.class_names[worst["index"]]
@@ -146,7 +158,7 @@ def set_numbers(sample_set: SampleSet, attack: str) -> tuple[BigNumber, ...]:
     lead = worst_lead(best, following, attack)
     return (
         BigNumber(
-            f"Highest worst class: {best.label}",
+            f"Highest worst class: {best.label}{flagged(best)}",
             share(top["worst_class"]["accuracy"]),
             (
                 f"“{name}” {under(attack)}, {interval(top, 'worst_class')}",
@@ -155,7 +167,7 @@ def set_numbers(sample_set: SampleSet, attack: str) -> tuple[BigNumber, ...]:
             "worst",
         ),
         BigNumber(
-            f"Highest average: {average.label}",
+            f"Highest average: {average.label}{flagged(average)}",
             share(average.of(attack)["average"]),
             (
                 f"{under(attack)}, {interval(average.of(attack), 'average')}",
@@ -211,8 +223,9 @@ def set_sentence(sample_set: SampleSet, attack: str) -> str:
         else f"whether it is above {following.label}'s is not decided"
     )
     return (
-        f"{_begin(attack)}, the highest worst class is {best.label}'s, {worst_words(best, attack)}; "
-        f"{decided} ({span}). The highest average is {average.label}'s, {share(average.of(attack)['average'])}."
+        f"{_begin(attack)}, the highest worst class is {best.label}'s{flagged(best)}, {worst_words(best, attack)}; "
+        f"{decided} ({span}). The highest average is {average.label}'s{flagged(average)}, "
+        f"{share(average.of(attack)['average'])}."
     )
 
 
@@ -232,7 +245,9 @@ def worst_lead(best: RunView, other: RunView, attack: str) -> Difference:
 
 def run_line(view: RunView, attack: str) -> str:
     """Return a run in one line."""
-    return f"{share(view.of(attack)['average'])} on average {under(attack)}; worst class {worst_words(view, attack)}"
+    doubt = "; flagged, may be less" if view.raised and attack != NATURAL else ""
+    average = share(view.of(attack)["average"])
+    return f"{average} on average {under(attack)}; worst class {worst_words(view, attack)}{doubt}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -56,8 +56,11 @@ def print_finding(finding: Finding) -> None:
         below = f"{100 * asked['below']:g} %"
         answer = f"Yes, below {below}" if record["worst_is_below"] else f"No, not below {below}"
         click.echo(f"{answer}: the worst class of the full run under {plain(str(record['cascade']))}.")
-        least = _rest(asked["confidence"])
-        click.echo(f"Certificate: wrong with a probability of at most {least}, over the order of drawing.")
+        if record.get("certain"):
+            click.echo("Certificate: certain, the verdicts that are known leave no other answer.")
+        else:
+            least = _rest(asked["confidence"])
+            click.echo(f"Certificate: wrong with a probability of at most {least}, over the order of drawing.")
     click.echo(
         f"Spent: full verdicts on {spent['drawn']} of the {spent['survivors']} samples that the first part left, "
         f"{spent['forwards'] / 1e6:.3g} of about {spent['full_forwards'] / 1e6:.3g} million forwards "

@@ -157,7 +157,7 @@ def _answer(race: Race | Threshold, dataset: Dataset, question: Question) -> dic
     if isinstance(race, Threshold):
         verdict = race.verdict()
         assert verdict is not None
-        return {"worst_is_below": verdict}
+        return {"worst_is_below": verdict, "certain": race.certain}
     answer = race.answer()
     # The class was chosen by its accuracy: only an interval that holds for all classes together holds for it.
     level = sidak(0.95, int((race.draws.count > 0).sum()))

@@ -240,7 +240,7 @@ class Threshold:
         # The least robust count that is not below; a count of exactly below * N is not.
         self._enough = np.ceil(below * self.draws.count - 1e-9).astype(np.int64)
         self.undecided = present.copy()
-        self._against = np.zeros(self.draws.num_classes)
+        self._against, self._for = np.zeros(self.draws.num_classes), np.zeros(self.draws.num_classes)
         self._weight = np.where(present, 1.0 / present.sum(), 0.0)
         for label in np.flatnonzero(present):
             self._judge(int(label))
@@ -251,6 +251,13 @@ class Threshold:
             if float(np.sum(self._weight * np.exp(self._against))) >= 1 / self.error:
                 return True
         return None if self.undecided.any() else False
+
+    @property
+    def certain(self) -> bool:
+        """Whether the verdicts that are known leave no other answer, whatever the order of drawing was."""
+        if self.verdict():
+            return bool(np.isposinf(self._against).any())
+        return self.verdict() is False and bool(np.isposinf(self._for[self.draws.count > 0]).all())
 
     def next_draws(self, size: int = 16) -> dict[int, int]:
         """Return {class: samples that need verdicts}, at most `size` together; empty when the answer stands."""
@@ -277,7 +284,8 @@ class Threshold:
         ratio, enough = self.draws.ratio[label], int(self._enough[label])
         # Against "not below": the best case among counts of at least `enough`; none is possible where S is smaller.
         self._against[label] = float(np.min(ratio[enough:], initial=np.inf))
-        if float(np.min(ratio[:enough], initial=np.inf)) >= -np.log(self.error):
+        self._for[label] = float(np.min(ratio[:enough], initial=np.inf))
+        if self._for[label] >= -np.log(self.error):
             self.undecided[label] = False
 
 

@@ -133,13 +133,26 @@ def test_a_race_that_believes_too_early_is_caught(monkeypatch: pytest.MonkeyPatc
 
 def test_yes_and_no_by_the_counts() -> None:
     """3 survivors of 10 cannot be 40 %: yes, without a draw. 10 of 10 robust cannot be below 100 %: no."""
-    assert Threshold([3, 9], [10, 10], below=0.4).verdict() is True
+    asked = Threshold([3, 9], [10, 10], below=0.4)
+    assert (asked.verdict(), asked.certain) == (True, True)  # no verdict can lift 3 of 10
     asked = Threshold([10, 10], [10, 10], below=1.0)
     finish(asked, [[False] * 10, [False] * 10])
-    assert asked.verdict() is False
+    assert (asked.verdict(), asked.certain) == (False, True)
     asked = Threshold([10, 10], [10, 10], below=0.5)
     finish(asked, [[True] * 6 + [False] * 4, [False] * 10])
     assert asked.verdict() is True
+
+
+def test_few_verdicts_decide_without_certainty() -> None:
+    asked = Threshold([90, 90], [100, 100], below=0.5)
+    finish(asked, [[False] * 90, [False] * 90])
+    assert asked.draws.drawn.sum() < 100
+    assert (asked.verdict(), asked.certain) == (False, False)
+    asked = Threshold([90], [100], below=0.5)
+    finish(asked, [[True] * 90])
+    assert asked.draws.drawn[0] < 41
+    assert (asked.verdict(), asked.certain) == (True, False)
+    assert not Threshold([90], [100], below=0.5).certain  # nothing is known yet
 
 
 def test_exactly_at_the_threshold_is_not_below() -> None:

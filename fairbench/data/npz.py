@@ -81,7 +81,15 @@ def _class_names(name: str, files: Sequence[_Arrays]) -> tuple[str, ...]:
         raise BadInput(f"the files of {name[:200]} disagree about class_names; store the same names in each.")
     if given:
         return given.pop()
-    return tuple(str(c) for c in range(max(int(file.labels().max()) for file in files) + 1))
+    labels = [file.labels() for file in files]
+    first, last = min(int(y.min()) for y in labels), max(int(y.max()) for y in labels)
+    if first > 0:
+        # Nobody can tell classes without images from labels that count from 1, as in other languages.
+        raise BadInput(
+            f"{name[:200]} has labels from {first} to {last} and no class_names; labels count from 0: subtract {first}, "
+            "or, where the classes before have no images, add class_names (K texts) that name them all."
+        )
+    return tuple(str(c) for c in range(last + 1))
 
 
 class _Arrays:

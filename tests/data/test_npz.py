@@ -33,6 +33,11 @@ def test_grey_images_need_no_channel_and_names_default_to_numbers(tmp_path: Path
     assert (data.shape, data.class_names, data.name) == ((1, 5, 4), tuple("0123"), "npz:own.npz")
 
 
+def test_names_say_that_the_first_classes_have_no_images(tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", x=X, y=Y + 1, class_names=np.array(list("abcde")))
+    assert load_dataset(f"npz:{tmp_path / 'own.npz'}").class_names == tuple("abcde")
+
+
 def test_shards_are_joined_in_order_of_number(tmp_path: Path) -> None:
     for i in range(11):
         np.savez(tmp_path / f"train-{i}.npz", x=np.full((20, 4, 4), i, np.uint8), y=Y)
@@ -61,6 +66,7 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     "empty": ({"x": X[:0], "y": Y[:0]}, r"shape \(0,"),
     "float labels": ({"x": X, "y": Y * 1.0}, "y as float64"),
     "too few labels": ({"x": X, "y": Y[:5]}, "20 images"),
+    "labels from 1": ({"x": X, "y": Y + 1}, "labels from 1 to 4 and no class_names; .* subtract 1"),
     "negative label": ({"x": X, "y": Y - 1}, "labels from -1"),
     "huge label": ({"x": X, "y": Y + (1 << 40)}, "labels from"),
     "label beyond the names": ({"x": X, "y": Y, "class_names": np.array(["a", "b"])}, r"0 \.\. 1"),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fairbench.attacks.apgd import apgd, apgd_targeted
 from fairbench.attacks.fab import fab, fab_targeted
 from fairbench.attacks.square import square
+from fairbench.evaluation.native import BF16_DOUBT, part_precision
 from fairbench.models.attack_copy import attack_copy
 from fairbench.models.following import Follower
 from fairbench.sample_random import SampleRandom
@@ -86,12 +87,12 @@ def ours(part: str, model: nn.Module, x: Tensor, y: Tensor, eps: float, options:
     """Run ours; `first` is the number of the first of these samples, since a sample's noise is keyed by its number."""
     clock = CLOCKS[options.clock]
     judge = Counted(model)
-    precision = "float32" if part == "square" else options.precision
+    precision = part_precision(part, options.precision)
     attacked = Counted(model if options.plain else attack_copy(model, x[:2], precision=precision))
     layout = torch.contiguous_format if options.plain else attacked.network.memory_format
     shared: dict[str, Any] = {"eps": eps, "norm": options.norm}
     if part.startswith("apgd"):
-        shared |= {"steps": options.steps}
+        shared |= {"steps": options.steps, "doubt": BF16_DOUBT if precision == "bf16" else 0.0}
     if part.startswith("fab"):
         shared |= {"steps": options.steps} | ({"projection": "sort", "reuse": False} if options.plain else {})
     if part.endswith("-t"):

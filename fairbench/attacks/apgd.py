@@ -72,6 +72,7 @@ def apgd(
     start: Start | None = None,
     success: Success | None = None,
     drop_every: int | None = None,
+    doubt: float = 0.0,
     memory: AttackMemory | None = None,
 ) -> Tensor:
     """Return an adversarial example per sample, x itself where none was found, (B, C, H, W).
@@ -97,12 +98,14 @@ def apgd(
         success: (x_adv, rows) -> which are adversarial. Samples whose examples it confirms leave at once; others go
             on. None: the attacked network decides, and samples leave only between restarts, as in the original.
         drop_every: after how many steps samples may leave; None: 1 on the CPU, else 10.
+        doubt: `success` is asked also where the label leads by less than this share of the largest logit, since an
+            attacked network of few bits may be wrong about it.
         memory: takes the state now and then and gives it back after an interruption.
 
     Raises:
         Refused: "nan-logits".
     """
-    settings = ApgdSettings(model, norm, UNTARGETED[loss], steps, rho, draws, staged, first_loss)
+    settings = ApgdSettings(model, norm, UNTARGETED[loss], steps, rho, draws, staged, first_loss, doubt)
     search = ApgdSearch(
         settings, Survivors(x, y, success), radii(eps, x), random, start or sphere_start(norm),
         check_every(x.device, drop_every), memory,
@@ -128,13 +131,14 @@ def apgd_targeted(
     start: Start | None = None,
     success: Success | None = None,
     drop_every: int | None = None,
+    doubt: float = 0.0,
     memory: AttackMemory | None = None,
 ) -> Tensor:
     """Return what `apgd` returns, from the targeted DLR loss towards the min(targets, K - 1) strongest rivals in turn.
 
     Arguments as in `apgd`; `restarts` are per target.
     """
-    settings = ApgdSettings(model, norm, dlr_targeted, steps, rho, draws, staged, first_loss)
+    settings = ApgdSettings(model, norm, dlr_targeted, steps, rho, draws, staged, first_loss, doubt)
     search = ApgdSearch(
         settings, Survivors(x, y, success), radii(eps, x), random, start or sphere_start(norm),
         check_every(x.device, drop_every), memory,

@@ -18,7 +18,7 @@ from fairbench.attacks.attack_memory import AttackMemory, RowState, Saved, laid_
 from fairbench.attacks.dlr import dlr
 from fairbench.attacks.linf import Start
 from fairbench.attacks.norm_ball import l1_projection
-from fairbench.attacks.survivors import Round, Survivors, not_finite, refuse_nan, rounds
+from fairbench.attacks.survivors import Round, Survivors, not_finite, refuse_nan, rounds, worth_a_look
 from fairbench.losses import cross_entropy
 from fairbench.sample_random import SampleRandom
 from fairbench.threat import Norm
@@ -45,6 +45,7 @@ class ApgdSettings:
     draws: int
     staged: bool
     first_loss: Literal["zero", "start"]
+    doubt: float = 0.0
 
     def plan(self) -> list[Stage]:
         """Return the stages of a run."""
@@ -125,11 +126,11 @@ class ApgdSearch:
         self, turn: Round, rows: Tensor, x_start: Tensor, stage: Stage, *, sparse: bool
     ) -> tuple[_Ascent, HalvingPace | SparsePace]:
         settings = self.settings
-        loss, wrong, gradient = self._evaluate(x_start, rows, turn.target(rows))
+        loss, wrong, close, gradient = self._evaluate(x_start, rows, turn.target(rows))
         eps = stage.factor * self.eps[rows]
         state = _Ascent(
             rows=rows, x_adv=x_start, x_before=x_start, gradient=gradient, best=loss.clone(), x_best=x_start.clone(),
-            gradient_best=gradient.clone(), found=wrong, x_found=x_start.clone(),
+            gradient_best=gradient.clone(), found=wrong | close, x_found=x_start.clone(),
             bad=~torch.isfinite(loss) | not_finite(gradient), step=0,
         )  # fmt: skip
         if settings.norm == "L1":
@@ -149,12 +150,14 @@ class ApgdSearch:
             final = state.step + 1 == stage.steps
             x_adv = ball.step(state.x_adv, state.x_before, state.gradient, pace, first=state.step == 0)
             state.x_before, state.x_adv = state.x_adv, x_adv
-            loss, wrong, state.gradient = self._evaluate(x_adv, state.rows, target, gradient=not final)
+            loss, wrong, close, state.gradient = self._evaluate(x_adv, state.rows, target, gradient=not final)
             state.bad = state.bad | ~torch.isfinite(loss)
             if not final:
                 state.bad = state.bad | not_finite(state.gradient)
-            state.found = state.found | wrong
-            overwrite(state.x_found, wrong, x_adv)
+            # A doubtful example never takes the place of one that the attacked network is sure of.
+            claimed = wrong | (close & ~state.found)
+            overwrite(state.x_found, claimed, x_adv)
+            state.found = state.found | claimed
             better = loss > state.best
             state.best = torch.where(better, loss, state.best)
             overwrite(state.x_best, better, x_adv)
@@ -191,8 +194,8 @@ class ApgdSearch:
 
     def _evaluate(
         self, x_adv: Tensor, rows: Tensor, target: Tensor, *, gradient: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return loss (b,), which are misclassified (b,), and the gradient (empty without `gradient`)."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return loss, who is misclassified, who nearly is, (b,) each, and the gradient (empty without `gradient`)."""
         settings, y = self.settings, self.book.y[rows]
         total = torch.empty(0)
         for draw in range(settings.draws if gradient else 1):
@@ -205,4 +208,7 @@ class ApgdSearch:
                 total = total + slope if draw else slope
         if gradient:
             total = laid_out(total / settings.draws if settings.draws > 1 else total, x_adv)
-        return loss.detach(), logits.detach().argmax(1) != y, total
+        logits = logits.detach()
+        wrong = logits.argmax(1) != y
+        unsure = settings.doubt > 0 and self.book.success is not None
+        return loss.detach(), wrong, worth_a_look(logits, y, settings.doubt) if unsure else wrong, total

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fairbench.attacks.attack_memory import AttackMemory, Saved
 from fairbench.errors import Refused
+from fairbench.losses import margin
 
 #: Which of these examples are adversarial: (x_adv, rows) -> (b,) bool. `rows` are places in the attack's batch.
 Success = Callable[[Tensor, Tensor], Tensor]
@@ -132,6 +133,15 @@ def rounds(
         if len(rows) == 0:
             return
         yield Round(number, rows, columns, saved if number == first else None)
+
+
+def worth_a_look(logits: Tensor, y: Tensor, doubt: float) -> Tensor:
+    """Return where the label leads by less than the share `doubt` of the two largest logits, or not at all, (b,).
+
+    A network in bfloat16 may call right what its original gets wrong; only the original can tell.
+    """
+    lead, own = margin(logits, y), logits.gather(1, y[:, None])[:, 0]
+    return lead < doubt * torch.maximum(own.abs(), (own - lead).abs())
 
 
 def check_every(device: torch.device, wanted: int | None) -> int:

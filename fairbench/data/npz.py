@@ -86,8 +86,8 @@ def _class_names(name: str, files: Sequence[_Arrays]) -> tuple[str, ...]:
     if first > 0:
         # Nobody can tell classes without images from labels that count from 1, as in other languages.
         raise BadInput(
-            f"{name[:200]} has labels from {first} to {last} and no class_names; labels count from 0: subtract {first}, "
-            "or, where the classes before have no images, add class_names (K texts) that name them all."
+            f"{name[:200]} has labels from {first} to {last} and no class_names; labels count from 0: subtract "
+            f"{first}, or, where the classes before have no images, add class_names (K texts) that name them all."
         )
     return tuple(str(c) for c in range(last + 1))
 

@@ -21,14 +21,24 @@ from fairbench.models.attack_copy import AttackCopy, Precision, attack_copy
 from fairbench.sample_random import SampleRandom
 from fairbench.threat import Threat
 
+#: bfloat16 has 8 significant bits: how far the lead of a label may be off, as a share of the largest logit.
+BF16_DOUBT = 2.0**-6
+
+
+def part_precision(name: str, precision: Precision) -> Precision:
+    """Return in which precision a part attacks in a run of `precision`."""
+    return "float32" if precision == "bf16" and not name.startswith("apgd") else precision
+
 
 def native_parts(
     config: AttackConfig, nets: Networks, threat: Threat, *, num_classes: int, seed: int, example: Tensor
 ) -> tuple[Part, ...]:
     """Return the parts of the cascade that `config` names.
 
-    Gradient parts attack a copy of the model in the run's precision. Square accepts proposals for tiny differences of
-    logits, which bfloat16 swallows: its copy is float32 at least.
+    Each part attacks a copy of the model. Under bf16 APGD's copy is bfloat16; it misses examples as often as it invents
+    them, so that the judge is asked about what it calls right by a narrow lead, too. Square accepts proposals for tiny
+    differences of logits, and FAB walks along the boundary itself, where bfloat16 sees another one: their copies are
+    float32 at least.
 
     Args:
         config: of the family "aa".
@@ -46,7 +56,9 @@ def native_parts(
     def part(name: str, keywords: dict[str, object]) -> Part:
         place, fixed = PARTS[name]
         attack = named_function(place)
-        precision: Precision = "float32" if name == "square" and nets.precision == "bf16" else nets.precision
+        precision = part_precision(name, nets.precision)
+        if precision == "bf16":
+            keywords = {**keywords, "doubt": BF16_DOUBT}
 
         def run(x: Tensor, y: Tensor, *, index: Tensor, success: Success, memory: AttackMemory | None) -> Tensor:
             if nets.random:

@@ -256,6 +256,43 @@ def test_draws_average_the_gradient():
     assert share[1] < 0.8
 
 
+class Lean(nn.Module):
+    """Two classes; the label 0 leads by 2 (sum of pixels - 1.601) + `extra`, and both logits are about 1."""
+
+    def __init__(self, extra):
+        super().__init__()
+        self.extra = extra
+
+    def forward(self, z):
+        lead = z.flatten(1).sum(1) - 1.601
+        return torch.stack([1 + lead + self.extra, 1 - lead], 1)
+
+
+@pytest.mark.parametrize("attack", [apgd, apgd_targeted])
+def test_a_copy_of_few_bits_is_doubted_where_the_lead_is_narrow(attack):
+    """Four pixels of 0.5 within 0.1: the least sum is 1.6, so that the network errs by .002 where its copy, which is
+    .01 too sure, sees a lead of .008: less than 2 ** -6 of a logit of about 1, more than 2 ** -8."""
+    network, attacked = Lean(0.0), Lean(0.01)
+    x, y, asked = torch.full((3, 1, 2, 2), 0.5), torch.zeros(3, dtype=torch.int64), []
+
+    def success(x_adv, rows):
+        asked.append(len(rows))
+        return network(x_adv).argmax(1) != y[rows]
+
+    def broken(doubt, judge=success):
+        x_adv = attack(
+            attacked, x, y, eps=0.1, random=SampleRandom(0, "a", torch.arange(3)), steps=10, success=judge, doubt=doubt
+        )
+        return (network(x_adv).argmax(1) != y).tolist()
+
+    assert broken(0.0) == broken(2**-8) == [False] * 3
+    assert not asked or sum(asked) == 0
+    assert broken(2**-6) == [True] * 3
+    assert sum(asked) >= 3
+    # Without a judge nobody could confirm: the attacked network decides alone.
+    assert broken(2**-6, judge=None) == [False] * 3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "norm", "eps"),

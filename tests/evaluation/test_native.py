@@ -11,6 +11,7 @@ import torch
 from fairbench.attacks import attack_memory
 from fairbench.evaluation import store
 from fairbench.evaluation.evaluate import evaluate
+from fairbench.evaluation.native import part_precision
 from fairbench.progress import Silent
 
 FEW = "aa(steps=6,queries=70)"
@@ -121,6 +122,13 @@ def test_bfloat16_attacks_a_copy_and_the_judge_decides(model, dataset):
     assert abs(half.robust(FEW).mean() - full.robust(FEW).mean()) <= 0.1
     broken = half.of(FEW)[~half.robust(FEW) & half.robust("natural")]
     assert (broken["margin"] <= 0).all(), "margins are the float32 network's"
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_only_apgd_attacks_in_bfloat16(name):
+    assert part_precision(name, "bf16") == ("bf16" if name in ("apgd-ce", "apgd-dlr", "apgd-t") else "float32")
+    assert part_precision(name, "float64") == "float64"
+    assert part_precision(name, "float32") == "float32"
 
 
 @pytest.mark.parametrize("norm", ["L2", "L1"])

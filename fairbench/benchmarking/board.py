@@ -199,7 +199,7 @@ def _cost_table(board: Board) -> Table:
 
 def remarks(entry: Entry) -> str:
     """Return "inactive" and why seeds are missing, in words."""
-    words = []
+    words = [] if entry.row.start is None else ["after {1} epochs of {0}".format(*entry.row.start)]
     idle = sum(one.inactive for one in entry.seeds)
     if idle:
         words.append("inactive" if idle == len(entry.seeds) else f"inactive in {idle} of {len(entry.seeds)} seeds")
@@ -243,7 +243,8 @@ def _entry_json(board: Board, entry: Entry) -> dict[str, Any]:
         found[str(name)] = {**metrics, "rho": _rho(entry, other, attack)}
     return {
         "name": entry.row.name, "method": entry.row.method, "hyper": list(entry.row.hyper), "base": entry.row.base,
-        "remarks": remarks(entry), "missing": {str(seed): reason for seed, reason in entry.missing.items()},
+        "start": entry.row.start, "lr": entry.row.lr, "remarks": remarks(entry),
+        "missing": {str(seed): reason for seed, reason in entry.missing.items()},
         "difference": found,
         "seeds": [
             {

@@ -85,6 +85,11 @@ def checkpoint_of(out: Path, key: str) -> Path:
     return out / "checkpoints" / key / f"{key}.pt"
 
 
+def start_of(key: str) -> str:
+    """Return the key of the training that a job continues, where its row has one."""
+    return f"{key}-start"
+
+
 def run_of(out: Path, key: str) -> Path:
     """Return a job's run folder."""
     return out / "runs" / key
@@ -127,12 +132,22 @@ def _commands(
 ) -> tuple[tuple[str, ...], ...]:
     key = row.name if teacher else f"{row.name}-{seed}"
     checkpoint = checkpoint_of(out, key)
-    train = [
-        "train", "--dataset", dataset, "--method", row.method, "--recipe", "common", "--eps", suite.eps,
-        "--model", suite.teacher_model if teacher else suite.model, "--epochs", str(suite.epochs), "--lr", suite.lr,
-        "--augment", suite.augment, "--samples-per-class", str(suite.samples_per_class), "--seed", str(seed),
-        "--name", key, "--out", str(checkpoint.parent), *where,
-    ]  # fmt: skip
+
+    def training(name: str, method: str, epochs: int, lr: str) -> list[str]:
+        return [
+            "train", "--dataset", dataset, "--method", method, "--recipe", "common", "--eps", suite.eps,
+            "--model", suite.teacher_model if teacher else suite.model, "--epochs", str(epochs), "--lr", lr,
+            "--augment", suite.augment, "--samples-per-class", str(suite.samples_per_class), "--seed", str(seed),
+            "--name", name, "--out", str(checkpoint_of(out, name).parent), *where,
+        ]  # fmt: skip
+
+    before = []
+    train = training(key, row.method, suite.epochs, row.lr or suite.lr)
+    if row.start is not None:
+        method, epochs = row.start
+        # Of few epochs, as many as leave one.
+        before.append(tuple(training(start_of(key), method, max(min(epochs, suite.epochs - 1), 1), suite.lr)))
+        train += ["--init", str(checkpoint_of(out, start_of(key)))]
     for role in METHODS[row.method].roles:
         train += ["--teacher", f"{role}={checkpoint_of(out, f'teacher-{role}')}"]
     for value in row.hyper:
@@ -142,4 +157,4 @@ def _commands(
         "eval", str(checkpoint), "--attacks", ",".join(suite.attacks), "--eps", suite.eps, "--threads", "1",
         "--out", str(run_of(out, key)), *some, *where,
     ]  # fmt: skip
-    return tuple(train), tuple(evaluate)
+    return (*before, tuple(train), tuple(evaluate))

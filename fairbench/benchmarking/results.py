@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fairbench.benchmarking.plan import checkpoint_of, run_of
+from fairbench.benchmarking.plan import checkpoint_of, run_of, start_of
 from fairbench.metrics import rho
 from fairbench.runs import read_json
 
@@ -31,7 +31,8 @@ class SeedResult:
         seed: of the training.
         metrics: {attack: what metrics.json has}, "natural" first.
         cost: the sidecar's: seconds, forwards, backwards, teacher_forwards, teacher_backwards, skipped_steps; and
-            "saved_forwards" and "saved_backwards" where the method counts them.
+            "saved_forwards" and "saved_backwards" where the method counts them; those of a training that it continues
+            included.
         ranges: {buffer: relative range over classes in the last epoch} of the method's class state.
     """
 
@@ -75,8 +76,13 @@ def read_result(out: Path, row: str, seed: int) -> SeedResult:
     lines = checkpoint.with_name(f"{key}.log.jsonl").read_text().splitlines()
     last = json.loads(lines[-1])
     saved = {k: v for k, v in (last.get("numbers") or {}).items() if k.startswith("saved_")}
+    start = checkpoint_of(out, start_of(key)).with_suffix(".json")
+    cost = dict(sidecar["cost"])
+    if start.exists():
+        for name, spent in read_json(start, what="sidecar")["cost"].items():
+            cost[name] = cost.get(name, 0) + spent
     return SeedResult(
-        seed, read_metrics(out, key), {**sidecar["cost"], **saved},
+        seed, read_metrics(out, key), {**cost, **saved},
         {name: relative_range(values) for name, values in (last.get("class_state") or {}).items()},
     )  # fmt: skip
 

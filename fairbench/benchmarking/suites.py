@@ -2,7 +2,9 @@
 
 Every row of a suite is trained under `--recipe common` (same epochs, steps, schedule, order and selection), with the
 same images, network and seeds, and students with the same teachers. Thirty epochs or more, so that methods which act
-once per epoch act at all. FAAL and FRL, published as fine-tuning of a robust network, run from scratch like the others.
+once per epoch act at all. FAAL, published as two epochs of fine-tuning, has them after 28 of SAT, at a tenth of the
+learning rate as there: from scratch its weights on single classes leave a constant network. FRL, published as
+fine-tuning, too, runs from scratch like the others.
 """
 
 from __future__ import annotations
@@ -22,12 +24,16 @@ class Row:
         method: a name in METHODS.
         base: the row whose difference from it says what the method adds; None: none but the suite's baseline.
         hyper: arguments of `-p`.
+        start: (method, epochs) of the training that it continues; they count among the suite's epochs.
+        lr: the initial learning rate, where it is not the suite's.
     """
 
     name: str
     method: str
     base: str | None = None
     hyper: tuple[str, ...] = ()
+    start: tuple[str, int] | None = None
+    lr: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,13 @@ _ARD, _RSLAD = Row("ard", "ard"), Row("rslad", "rslad")
 _CFA, _DAFA = Row("cfa", "cfa", "trades"), Row("dafa", "dafa", "trades")
 _FAIR_ARD, _HAM = Row("fair-ard", "fair-ard", "ard"), Row("ham", "ham", "sat")
 _ABSLD = Row("absld", "absld", "rslad")
+_FAAL = Row("faal", "faal", "sat", start=("sat", 28), lr="0.01")
 _CONTROL = Row("class-reweighted-kd", "class-reweighted-kd", "rslad")
 
 _EVERY = (
     _NATURAL, _SAT, _TRADES, Row("mart", "mart"), _ARD, Row("iad", "iad", "ard"), Row("adaad", "adaad"), _RSLAD,
     Row("mtard", "mtard"), Row("frl", "frl", "trades"), Row("bat", "bat", "trades"), _CFA, Row("wat", "wat", "trades"),
-    _FAIR_ARD, _DAFA, Row("faal", "faal", "sat"), _HAM, _ABSLD, _CONTROL,
+    _FAIR_ARD, _DAFA, _FAAL, _HAM, _ABSLD, _CONTROL,
 )  # fmt: skip
 
 SUITES: dict[str, Suite] = {

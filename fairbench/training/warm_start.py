@@ -10,14 +10,17 @@ from fairbench.errors import BadInput
 from fairbench.models.checkpoint import read_sidecar
 from fairbench.training.recipe import Recipe
 
+_NEVER_ALL = 0.99  # the radius is the full one at the end
+
 
 def without_warm_start(
     recipe: Recipe, init: str, dataset: str, samples_per_class: int | None, say: Callable[[str], None]
 ) -> tuple[Recipe, int]:
     """Return the recipe with the epochs that are left after those of the checkpoint `init`, and how many it had.
 
-    The schedule scales with the epochs that are left. Both trainings must be on the same images in batches of one size,
-    so that an epoch is the same number of gradient steps.
+    The schedule scales with the epochs that are left, and of the radius's rise only what they did not have remains.
+    Both trainings must be on the same images in batches of one size, so that an epoch is the same number of gradient
+    steps.
 
     Raises:
         BadInput: the checkpoint does not say how long and on what it was trained, or leaves no epoch.
@@ -44,4 +47,6 @@ def without_warm_start(
             f"{gone} already; give a network trained for fewer, or more --epochs."
         )
     say(f"{gone} of {recipe.epochs} epochs were those of {path.name}: {recipe.epochs - gone} are left")
-    return replace(recipe, epochs=recipe.epochs - gone), gone
+    left = recipe.epochs - gone
+    rising = max(recipe.eps_warmup * recipe.epochs - gone, 0.0)
+    return replace(recipe, epochs=left, eps_warmup=min(rising / left, _NEVER_ALL)), gone

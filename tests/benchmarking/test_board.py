@@ -56,6 +56,12 @@ def cells(page, row, table):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+def test_what_a_row_continues_is_a_remark():
+    row = Row("faal", "faal", "sat", start=("sat", 28), lr="0.01")
+    assert remarks(Entry(row, (result(0, (0.8, 0.4)),), {})) == "after 28 epochs of sat"
+    assert json.loads(json.dumps(board_json(board(Entry(row, (), {})))))["entries"][0]["start"] == ["sat", 28]
+
+
 def test_means_spreads_differences_and_rho_by_hand():
     """Worst classes .4, .5 (SAT) and .6, .6 (ABSLD): mean .45 with a sample deviation of .0707; differences .2 and .1.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from fairbench.attacks import parse_attack
 from fairbench.benchmarking.bench import bench, resized
 from fairbench.benchmarking.plan import chosen_rows, claim_folder, find_suite, is_done, jobs_of
+from fairbench.benchmarking.results import read_result
 from fairbench.benchmarking.suites import LEAST_EPOCHS, SUITES, Row
 from fairbench.cli import _Commands, cli
 from fairbench.data.batches import AUGMENTATIONS
@@ -78,6 +80,33 @@ def test_commands_are_ones_that_a_person_could_type(tmp_path):
         assert (train["recipe"], train["epochs"], train["samples_per_class"]) == ("common", 30, 600)
         assert train["seed"] == (int(job.key[-1]) if job.key[-1].isdigit() else 0)
     assert jobs[4].commands[0][-2:] == ("-p", "variant=sat")
+
+
+def test_a_row_continues_another_training_whose_epochs_count(tmp_path):
+    suite = SUITES["mnist-small"]
+    (job,) = jobs_of(suite, [row for row in suite.rows if row.name == "faal"], 1, tmp_path, "data")
+    start, train, evaluate = job.commands
+    first, second = (
+        cli.get_command(click.Context(cli), "train").make_context("train", list(command[1:])).params
+        for command in (start, train)
+    )
+    assert (first["method"], first["epochs"], first["lr"]) == ("sat", 28, "0.1")
+    assert (second["method"], second["epochs"], second["lr"]) == ("faal", 30, "0.01")
+    assert str(second["init"]) == str(Path(first["out"]) / f"{first['name']}.pt")
+    assert evaluate[1] == str(Path(second["out"]) / "faal-0.pt")
+    short = resized(suite, epochs=3, samples_per_class=None, test_per_class=None)
+    (job,) = jobs_of(short, [row for row in suite.rows if row.name == "faal"], 1, tmp_path)
+    assert "--epochs 2" in " ".join(job.commands[0])
+
+
+def test_the_cost_of_a_training_that_was_continued_counts(tmp_path):
+    for key, cost in (("faal-0-start", {"forwards": 30, "seconds": 2.5}), ("faal-0", {"forwards": 4, "seconds": 1.0})):
+        (tmp_path / "checkpoints" / key).mkdir(parents=True)
+        (tmp_path / "checkpoints" / key / f"{key}.json").write_text(json.dumps({"cost": cost}))
+    (tmp_path / "checkpoints/faal-0/faal-0.log.jsonl").write_text('{"epoch": 1}\n')
+    (tmp_path / "runs/faal-0").mkdir(parents=True)
+    (tmp_path / "runs/faal-0/metrics.json").write_text('{"attacks": {}}')
+    assert dict(read_result(tmp_path, "faal", 0).cost) == {"forwards": 34, "seconds": 3.5}
 
 
 def test_the_data_folder_is_put_into_the_name(tmp_path, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from dataclasses import FrozenInstanceError, asdict, replace
 
@@ -22,6 +24,7 @@ from fairbench.training.recipes import PAPER
 from fairbench.training.request import Request, prepare
 from fairbench.training.schedule import lr_factor, unreached
 from fairbench.training.train import train
+from fairbench.training.warm_start import without_warm_start
 
 SMALL = ["--samples-per-class", "2", "--epochs", "2", "-p", "steps=1"]
 
@@ -112,6 +115,19 @@ def test_the_common_recipe_is_the_same_for_every_method(dataset):
         assert replace(recipe, hyper={}) == plain
         assert recipe.hyper in ({}, {"scale": 10.0})
         assert (recipe.select, recipe.average) == ("last", None)
+
+
+@pytest.mark.parametrize(("before", "left"), [(2, 0.125), (3, 0.0), (7, 0.0)])
+def test_the_radius_rises_once(before, left, tmp_path):
+    """.3 of 10 epochs are 3 with a smaller radius; after 2 of them 1 of 8 is left."""
+    (tmp_path / "warm.pt").touch()
+    had = {"recipe": {"epochs": before, "batch_size": 128}, "dataset": "mnist", "samples_per_class": 600}
+    known = {"schema": 1, "sha256": hashlib.sha256(b"").hexdigest(), **had}
+    (tmp_path / "warm.json").write_text(json.dumps(known))
+    recipe = replace(common("mnist", "faal"), epochs=10, batch_size=128, eps_warmup=0.3)
+    found, gone = without_warm_start(recipe, str(tmp_path / "warm.pt"), "mnist", 600, print)
+    assert (found.epochs, gone) == (10 - before, before)
+    assert found.eps_warmup == pytest.approx(left)
 
 
 def test_common_on_the_command_line(tmp_path, capsys):

@@ -39,6 +39,7 @@ class AdaAD(Method):
     roles: ClassVar[tuple[str, ...]] = ("robust",)
     gives: ClassVar[tuple[str, ...]] = ("natural", "robust", "survived", "teacher")
     alpha: float = 1.0
+    common_scale: ClassVar[float | None] = 10.0
     scale: float = 1.0
 
     def check(self) -> None:

@@ -47,6 +47,8 @@ class Method(nn.Module):
     #: What a rule may rely on: the losses "natural" and "robust" with their logits, "survived", and "teacher" where
     #: teachers' labels pass through `tempered`.
     gives: ClassVar[tuple[str, ...]] = ("natural", "robust", "survived")
+    #: `scale` in the recipes default and common where the published loss takes steps of another size; None: no such.
+    common_scale: ClassVar[float | None] = None
     reweight: ClassVar[type[ClassRule] | None] = None
     remargin: ClassVar[type[ClassRule] | None] = None
     retemper: ClassVar[type[ClassRule] | None] = None

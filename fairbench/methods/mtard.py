@@ -42,6 +42,7 @@ class MTARD(Method):
     gives: ClassVar[tuple[str, ...]] = ("natural", "robust", "survived", "teacher")
     rate: float = 0.025
     bert: float = 1.0
+    common_scale: ClassVar[float | None] = 10.0
     scale: float = 1.0
 
     natural_weight: Tensor

@@ -36,6 +36,7 @@ class RSLAD(Method):
     roles: ClassVar[tuple[str, ...]] = ("robust",)
     gives: ClassVar[tuple[str, ...]] = ("natural", "robust", "survived", "teacher")
     robust_share: float = 5 / 6
+    common_scale: ClassVar[float | None] = 10.0
     scale: float = 1.0
 
     def check(self) -> None:

@@ -42,8 +42,13 @@ class TRADES(Method):
     def loss(self, model: nn.Module, batch: Batch) -> StepLoss:
         """Return the cross-entropy of x plus beta times the divergence of x_adv from x."""
         natural, robust = model(batch.x), model(batch.adversarial)
+        first, second = self.coefficients()
         return self.reduce(
             batch.y,
-            {"natural": (1.0, cross_entropy(natural, batch.y)), "robust": (self.beta, kl_divergence(natural, robust))},
+            {"natural": (first, cross_entropy(natural, batch.y)), "robust": (second, kl_divergence(natural, robust))},
             {"natural": natural, "robust": robust},
         )
+
+    def coefficients(self) -> tuple[float, float]:
+        """Return those of the cross-entropy and of the divergence."""
+        return 1.0, self.beta

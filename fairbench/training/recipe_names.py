@@ -9,8 +9,6 @@ from typing import Any
 from fairbench.data import DATASETS
 from fairbench.errors import BadInput, unknown
 from fairbench.methods import find_method
-from fairbench.methods.base import Method
-from fairbench.methods.hyper import hyper_types
 from fairbench.training.recipe import Recipe
 from fairbench.training.recipes import PAPER
 
@@ -18,8 +16,9 @@ from fairbench.training.recipes import PAPER
 def default(dataset: str, method: str) -> Recipe:
     """Return fairbench's own recipe for a data set: minutes on a CPU for digits and mnist.
 
-    On those two the losses of the RSLAD family are multiplied by 10 (a mean over the batch instead of batch and
-    classes): the published scale needs the published 300 epochs. `-p scale=1` is that scale.
+    On those two a loss has its method's `common_scale`: RSLAD's family times 10 (a mean over the batch instead of batch
+    and classes: the published scale needs the published 300 epochs), WAT's times .5 and CFA's times 7, with which both
+    take TRADES's steps while no class has been weighed. `-p scale=1` is the published scale.
     """
     hyper = _scaled(method)
     if dataset == "digits":
@@ -39,8 +38,8 @@ def common(dataset: str, method: str) -> Recipe:
     """Return one recipe for all methods of a data set: the default's values, and the last epoch's weights.
 
     Epochs, batches, learning rates, order of the data, warm-up of the radius and rule of selection are the same for
-    every method, and no weights are averaged. The one value that depends on the method is `scale`: losses published as
-    a mean over batch and classes (RSLAD's family) are multiplied by 10, so that a step is as large as the others'.
+    every method, and no weights are averaged. The one value that depends on the method is `scale`, see `default`, so
+    that a step is as large as the others'.
     Epochs of the network that `--init` starts from count (see `fairbench.training.warm_start`).
     """
     return replace(default(dataset, method), name="common", select="last", average=None, awp=0.0, hyper=_scaled(method))
@@ -64,7 +63,8 @@ def paper(dataset: str, method: str) -> Recipe:
 
 
 def _scaled(method: str) -> Mapping[str, Any]:
-    return {"scale": 10.0} if "scale" in hyper_types(find_method(method), Method) else {}
+    scale = find_method(method).common_scale
+    return {} if scale is None else {"scale": scale}
 
 
 RECIPES: dict[str, Callable[[str, str], Recipe]] = {

@@ -91,8 +91,17 @@ def test_uncalibrated_it_is_trades_over_one_plus_beta(tiny, beta):
         assert_close((1 + beta) * ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+def test_uncalibrated_at_its_common_scale_it_is_trades(tiny):
+    trades = results(TRADES(4, eps=0.1, step_share=0.25), tiny)
+    cfa = results(CFA(4, eps=0.1, scale=CFA.common_scale), tiny)
+    assert_close(cfa[1], trades[1])
+    for ours, theirs in zip(cfa[2], trades[2], strict=True):
+        assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
 def test_uncalibrated_variant_sat_is_sat_exactly(tiny):
-    sat, cfa = results(SAT(4, eps=0.1), tiny), results(CFA(4, eps=0.1, variant="sat"), tiny)
+    sat = results(SAT(4, eps=0.1), tiny)
+    cfa = results(CFA(4, eps=0.1, variant="sat", scale=7.0), tiny)  # the scale is of the other variant
     assert torch.equal(cfa[0], sat[0])
     assert torch.equal(cfa[1], sat[1])
     assert all(torch.equal(a, b) for a, b in zip(cfa[2], sat[2], strict=True))

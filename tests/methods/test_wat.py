@@ -98,6 +98,14 @@ def test_at_first_it_is_twice_trades_exactly(tiny):
     assert all(torch.equal(2 * a, b) for a, b in zip(results[0][2], results[1][2], strict=True))
 
 
+def test_at_its_common_scale_it_is_trades(tiny):
+    results = []
+    for method in (TRADES(4, eps=0.1), WAT(4, eps=0.1, scale=WAT.common_scale)):
+        network, batch = tiny.network(), tiny.batch()
+        results.append(method.loss(network, method.attack(network.eval(), batch, tiny.random(batch))).total.detach())
+    assert torch.equal(*results)
+
+
 def test_both_losses_are_weighed_by_class_plus_average(tiny):
     method, network, batch = WAT(4, eps=0.1), tiny.network(), tiny.batch()
     method.rules["wat"].class_weight.copy_(torch.tensor([0.1, 0.5, 1.0, 2.0]))

@@ -26,6 +26,7 @@ from fairbench.training.schedule import lr_factor, unreached
 from fairbench.training.train import train
 from fairbench.training.warm_start import without_warm_start
 
+RSLAD_FAMILY = ("rslad", "absld", "class-reweighted-kd", "adaad", "mtard")
 SMALL = ["--samples-per-class", "2", "--epochs", "2", "-p", "steps=1"]
 
 
@@ -113,7 +114,8 @@ def test_the_common_recipe_is_the_same_for_every_method(dataset):
     for name in METHODS:
         recipe = common(dataset, name)
         assert replace(recipe, hyper={}) == plain
-        assert recipe.hyper in ({}, {"scale": 10.0})
+        scale = {**dict.fromkeys(RSLAD_FAMILY, 10.0), "wat": 0.5, "cfa": 7.0}.get(name)
+        assert recipe.hyper == ({} if scale is None else {"scale": scale})
         assert (recipe.select, recipe.average) == ("last", None)
 
 

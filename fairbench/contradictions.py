@@ -17,8 +17,8 @@ def refuse_contradictions(outcomes: Outcomes, record: Mapping[str, Any], *, wher
     """Check a table against the rules that every evaluation obeys; an edited or mixed-up one breaks them.
 
     The labels and predictions are classes of the record; each attack is one of the record's, or a part of one; every
-    example lies within the radius; and what one part of a cascade broke stays broken in those after it and in the
-    cascade itself, as what nature broke does.
+    example lies within the radius; what one part of a cascade broke stays broken in those after it, as what nature
+    broke does; and the verdicts of the last part are the cascade's.
 
     Args:
         outcomes: the table.
@@ -48,19 +48,23 @@ def _first(outcomes: Outcomes, record: Mapping[str, Any]) -> str | None:
     if eps is not None and far > with_rounding(float(eps)):
         return f"run.json: an example lies {far:.6g} from its image, but eps is {eps:.6g}"
     for attack, resolved in attacks.items():
-        parts = [f"{attack}/{part}" for part in (resolved.get("parts") or {})] if isinstance(resolved, Mapping) else []
-        order = [name for name in (NATURAL, *parts, attack) if name in outcomes.attacks] if parts else []
-        for before, after in pairwise(order):
-            returned = _returned(outcomes, before, after)
-            if returned:
-                return f"itself: {returned} samples broken under {before[:60]!r} are robust under {after[:60]!r}"
+        parts = resolved.get("parts") if isinstance(resolved, Mapping) else None
+        if parts is not None and not isinstance(parts, Mapping):
+            return f"run.json, whose {attack[:60]!r} has the parts {str(parts)[:60]}, but parts are an object"
+        order = [name for name in (*(f"{attack}/{part}" for part in parts or ()), attack) if name in outcomes.attacks]
+        for before, after in pairwise([name for name in (NATURAL, *order) if name in outcomes.attacks]):
+            if len(order) > 1 and (said := _against(outcomes, before, after, attack)) is not None:
+                return f"itself: {said}"
     return None
 
 
-def _returned(outcomes: Outcomes, before: str, after: str) -> int:
-    first, second = outcomes.of(before), outcomes.of(after)
-    rows = np.isin(first["index"].to_numpy(), second["index"].to_numpy())
-    broken = (first["prediction"] != first["label"]).to_numpy()[rows]
-    shared = np.isin(second["index"].to_numpy(), first["index"].to_numpy())
-    robust = (second["prediction"] == second["label"]).to_numpy()[shared]
-    return int((broken & robust).sum())
+def _against(outcomes: Outcomes, before: str, after: str, attack: str) -> str | None:
+    """Return what is wrong with the rows of one part after those of another, or of the cascade after its last part."""
+    if not np.array_equal(outcomes.of(before)["index"], outcomes.of(after)["index"]):
+        return f"{before[:60]!r} and {after[:60]!r} saw different samples"
+    first, second = outcomes.robust(before), outcomes.robust(after)
+    if (returned := int((~first & second).sum())) > 0:
+        return f"{returned} samples broken under {before[:60]!r} are robust under {after[:60]!r}"
+    if after == attack and before != NATURAL and (lost := int((first & ~second).sum())) > 0:
+        return f"{lost} samples robust under the last part, {before[:60]!r}, are broken under {after[:60]!r}"
+    return None

@@ -106,7 +106,8 @@ class Outcomes:
     def worst_case(self, *attacks: str, name: str = "worst-case") -> Outcomes:
         """Return each sample's worst row over several attacks of the same samples, under a new attack name.
 
-        A broken row goes before a robust one, then the smaller margin, then the attack named first.
+        A broken row goes before a robust one, then the smaller margin, then the attack named first. The rows are for
+        metrics: a run folder holds only attacks that its run.json describes.
         """
         frames = [self.of(attack).assign(_order=order) for order, attack in enumerate(attacks)]
         if any(not np.array_equal(frame["index"], frames[0]["index"]) for frame in frames):

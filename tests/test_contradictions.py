@@ -31,6 +31,31 @@ def test_committed_runs_do_not_contradict_themselves():
         read_run(one)
 
 
+def test_a_cascade_below_its_last_part(folder):
+    def change(frame):
+        rows = (frame["attack"] == "aa") & (frame["prediction"] == frame["label"])
+        frame.loc[rows, "prediction"] = (frame.loc[rows, "label"] + 1) % 10
+
+    edit(folder, change)
+    with pytest.raises(BadInput, match="samples robust under the last part, 'aa/square', are broken under 'aa'"):
+        read_run(folder)
+
+
+def test_a_part_that_saw_other_samples(folder):
+    frame = Outcomes.read(folder / "outcomes.parquet").frame
+    Outcomes(frame[(frame["attack"] != "aa/fab-t") | (frame["label"] != 8)]).write(folder / "outcomes.parquet")
+    with pytest.raises(BadInput, match="'aa/apgd-t' and 'aa/fab-t' saw different samples"):
+        read_run(folder)
+
+
+def test_parts_that_are_no_object(folder):
+    record = json.loads((folder / "run.json").read_text())
+    record["attacks"]["aa"]["parts"] = 5
+    write_json(folder / "run.json", record)
+    with pytest.raises(BadInput, match="has the parts 5, but parts are an object"):
+        read_run(folder)
+
+
 @pytest.mark.parametrize("name", ["aa", "aa/square", "aa/fab-t"])
 def test_a_cascade_above_one_of_its_parts(folder, name):
     def change(frame):

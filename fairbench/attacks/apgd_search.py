@@ -18,7 +18,7 @@ from fairbench.attacks.attack_memory import AttackMemory, RowState, Saved, laid_
 from fairbench.attacks.dlr import dlr
 from fairbench.attacks.linf import Start
 from fairbench.attacks.norm_ball import l1_projection
-from fairbench.attacks.survivors import Round, Survivors, not_finite, refuse_nan, rounds, worth_a_look
+from fairbench.attacks.survivors import Round, Survivors, not_finite, refuse_nan, rounds, share_of_lead
 from fairbench.losses import cross_entropy
 from fairbench.sample_random import SampleRandom
 from fairbench.threat import Norm
@@ -29,6 +29,7 @@ UNTARGETED: dict[str, Loss] = {
     "ce": lambda logits, y, _: cross_entropy(logits, y),
     "dlr": lambda logits, y, _: dlr(logits, y),
 }
+_SURE = -math.inf  # the lead where the attacked network errs
 #: L1's schedule: radius as a multiple of eps, and share of the steps (the last stage takes what is left).
 _L1_STAGES = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
 
@@ -69,7 +70,11 @@ class Stage:
 
 @dataclass
 class _Ascent(RowState):
-    """One run on the samples left. `found`: misclassified since the last time samples could leave."""
+    """One run on the samples left, since the last time samples could leave.
+
+    `found`: misclassified, or nearly so where the network is doubted; `lead`: of x_found, below every narrow one where
+    the network was sure.
+    """
 
     rows: Tensor
     x_adv: Tensor
@@ -79,6 +84,7 @@ class _Ascent(RowState):
     x_best: Tensor
     gradient_best: Tensor
     found: Tensor
+    lead: Tensor
     x_found: Tensor
     bad: Tensor
     step: int
@@ -118,7 +124,7 @@ class ApgdSearch:
                 state, pace = self._begin(turn, rows, x_start.clamp(0, 1), stage, sparse=len(plan) > 1)
             self._climb(turn, stage, state, pace)
             if stage.last:
-                self.book.claim(state.rows, state.x_found, state.found)
+                self.book.claim(state.rows, state.x_found, state.found, state.lead == _SURE)
             refuse_nan(state.bad & ~self.book.broken[state.rows], what=f"APGD ({name})")
             rows, x_start = state.rows, state.x_best
 
@@ -126,11 +132,11 @@ class ApgdSearch:
         self, turn: Round, rows: Tensor, x_start: Tensor, stage: Stage, *, sparse: bool
     ) -> tuple[_Ascent, HalvingPace | SparsePace]:
         settings = self.settings
-        loss, wrong, close, gradient = self._evaluate(x_start, rows, turn.target(rows))
+        loss, lead, gradient = self._evaluate(x_start, rows, turn.target(rows))
         eps = stage.factor * self.eps[rows]
         state = _Ascent(
             rows=rows, x_adv=x_start, x_before=x_start, gradient=gradient, best=loss.clone(), x_best=x_start.clone(),
-            gradient_best=gradient.clone(), found=wrong | close, x_found=x_start.clone(),
+            gradient_best=gradient.clone(), found=lead < settings.doubt, lead=lead, x_found=x_start.clone(),
             bad=~torch.isfinite(loss) | not_finite(gradient), step=0,
         )  # fmt: skip
         if settings.norm == "L1":
@@ -150,14 +156,15 @@ class ApgdSearch:
             final = state.step + 1 == stage.steps
             x_adv = ball.step(state.x_adv, state.x_before, state.gradient, pace, first=state.step == 0)
             state.x_before, state.x_adv = state.x_adv, x_adv
-            loss, wrong, close, state.gradient = self._evaluate(x_adv, state.rows, target, gradient=not final)
+            loss, lead, state.gradient = self._evaluate(x_adv, state.rows, target, gradient=not final)
             state.bad = state.bad | ~torch.isfinite(loss)
             if not final:
                 state.bad = state.bad | not_finite(state.gradient)
-            # A doubtful example never takes the place of one that the attacked network is sure of.
-            claimed = wrong | (close & ~state.found)
+            # The last one that the attacked network is sure of, else the one with the narrowest lead.
+            claimed = (lead == _SURE) | ((lead < self.settings.doubt) & (lead < state.lead))
             overwrite(state.x_found, claimed, x_adv)
             state.found = state.found | claimed
+            state.lead = torch.where(claimed, lead, state.lead)
             better = loss > state.best
             state.best = torch.where(better, loss, state.best)
             overwrite(state.x_best, better, x_adv)
@@ -171,8 +178,8 @@ class ApgdSearch:
                 overwrite(state.x_adv, back, state.x_best)
                 overwrite(state.gradient, back, state.gradient_best)
             if dropping and state.step % self.drop_every == 0 and bool(state.found.any()):
-                stays = ~self.book.claim(state.rows, state.x_found, state.found)
-                state.found = torch.zeros_like(state.found)
+                stays = ~self.book.claim(state.rows, state.x_found, state.found, state.lead == _SURE)
+                state.found, state.lead = torch.zeros_like(state.found), torch.full_like(state.lead, torch.inf)
                 if not bool(stays.any()):
                     state.keep(stays)
                     return
@@ -194,8 +201,11 @@ class ApgdSearch:
 
     def _evaluate(
         self, x_adv: Tensor, rows: Tensor, target: Tensor, *, gradient: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return loss, who is misclassified, who nearly is, (b,) each, and the gradient (empty without `gradient`)."""
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss and the label's lead, (b,) each, and the gradient (empty without `gradient`).
+
+        The lead is _SURE where the sample is misclassified and, unless the network is doubted, infinite elsewhere.
+        """
         settings, y = self.settings, self.book.y[rows]
         total = torch.empty(0)
         for draw in range(settings.draws if gradient else 1):
@@ -209,6 +219,6 @@ class ApgdSearch:
         if gradient:
             total = laid_out(total / settings.draws if settings.draws > 1 else total, x_adv)
         logits = logits.detach()
-        wrong = logits.argmax(1) != y
         unsure = settings.doubt > 0 and self.book.success is not None
-        return loss.detach(), wrong, worth_a_look(logits, y, settings.doubt) if unsure else wrong, total
+        lead = share_of_lead(logits, y) if unsure else torch.full_like(logits[:, 0], torch.inf)
+        return loss.detach(), lead.masked_fill(logits.argmax(1) != y, _SURE), total

@@ -121,8 +121,10 @@ def parse_attack(text: str) -> AttackConfig:
         lowered = plain.lower() + name[len(plain) :]
         if lowered != name and _is_known(lowered):
             raise BadInput(f"unknown attack {name[:60]!r}. Did you mean {lowered[:60]!r}? Names are in lower case.")
-        if (meant := _MEANT.get(plain.lower())) is not None:
-            raise BadInput(f"unknown attack {name[:60]!r}. Did you mean {meant!r}?")
+        if (meant := _MEANT.get(plain.lower().replace("_", "-"))) is not None:
+            given = name[len(plain) :].strip("()")
+            own = ",".join(word for word in (meant.removeprefix("aa").strip("()"), given) if word)
+            raise BadInput(f"unknown attack {name[:60]!r}. Did you mean {f'aa({own[:60]})' if own else 'aa'!r}?")
         raise unknown("attack", name, known)
     family = ATTACKS[family_name]
     steps = _steps(name, family_name, match[2], counted=family.counted, example=family.example)

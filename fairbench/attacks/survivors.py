@@ -43,7 +43,7 @@ class Survivors:
         """Return the places of the robust samples, (b,) (waits for the device)."""
         return (~self.broken).nonzero()[:, 0]
 
-    def claim(self, rows: Tensor, x_adv: Tensor, claimed: Tensor) -> Tensor:
+    def claim(self, rows: Tensor, x_adv: Tensor, claimed: Tensor, sure: Tensor | None = None) -> Tensor:
         """Record the examples that the attack claims, as far as `success` confirms them (waits for the device).
 
         An example that it does not confirm is kept too, until a better one comes, but its sample stays in the attack.
@@ -52,6 +52,7 @@ class Survivors:
             rows: (b,) places in the batch.
             x_adv: (b, C, H, W) examples.
             claimed: (b,) which of them fool the attacked network.
+            sure: (b,) of the claimed, those that do without a doubt; others are kept only if confirmed. None: all.
 
         Returns:
             (b,) which are now broken.
@@ -61,7 +62,8 @@ class Survivors:
         if len(chosen):
             examples, places = x_adv[chosen], rows[chosen]
             if self.success is not None:
-                self.x_adv[places] = examples
+                kept = slice(None) if sure is None else sure[chosen]
+                self.x_adv[places[kept]] = examples[kept]
                 fooled = self.success(examples, places)
                 chosen, places, examples = chosen[fooled], places[fooled], examples[fooled]
             confirmed[chosen] = True
@@ -135,13 +137,13 @@ def rounds(
         yield Round(number, rows, columns, saved if number == first else None)
 
 
-def worth_a_look(logits: Tensor, y: Tensor, doubt: float) -> Tensor:
-    """Return where the label leads by less than the share `doubt` of the two largest logits, or not at all, (b,).
+def share_of_lead(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the label's lead over the largest other logit, as a share of the larger of the two, (b,).
 
-    A network in bfloat16 may call right what its original gets wrong; only the original can tell.
+    A network in bfloat16 may call right what its original gets wrong where this is small; only the original can tell.
     """
     lead, own = margin(logits, y), logits.gather(1, y[:, None])[:, 0]
-    return lead < doubt * torch.maximum(own.abs(), (own - lead).abs())
+    return lead / torch.maximum(own.abs(), (own - lead).abs()).clamp_min(torch.finfo(lead.dtype).tiny)
 
 
 def check_every(device: torch.device, wanted: int | None) -> int:

@@ -55,7 +55,8 @@ class Plan:
             "threat": str(self.threat),
             "attacks": self.attacks(),
             "seed": self.seed,
-            "precision": self.precision,
+            # Which parts attack in bfloat16, and what they ask again, is the second of two ways.
+            "precision": "bf16 (2)" if self.precision == "bf16" else self.precision,
             "engine": self.engine,
             "batch size": self.batch_size or "default",
             "threads": self.threads or "default",
@@ -103,6 +104,12 @@ def make_plan(
         config.check(threat)
         if config.family == "aa":
             check_engine(engine, config, dataset.num_classes)
+            if precision == "bf16" and (engine == "reference" or allow_random):
+                what = "the package's engine" if engine == "reference" else "a random model"
+                raise BadInput(
+                    "AutoAttack in bf16 is for the native engine and models without noise, where FAB and Square stay "
+                    f"in float32 and narrow calls are asked again, but this is {what}; use --precision float32."
+                )
             if allow_random and config.keywords["version"] != "rand":
                 raise BadInput(
                     f"a random model needs AutoAttack's version for such, but the attack is {config.name[:60]!r}; "

@@ -161,11 +161,16 @@ def order_agreement(
 
 
 def _permutation_p(x: Floats, y: Floats) -> float:
-    """Return the share of orders of `y` with at least this |tau| (all have the same ties, so only the sum varies)."""
-    i, j = np.triu_indices(x.size, 1)
+    """Return the share of orders of one side with at least this |tau| (all have the same ties: only the sum varies).
+
+    Which side is permuted, and from which order, follows from the values alone: neither the order of the classes nor
+    which quantity is named first may move p.
+    """
+    pairs = np.array(min(sorted(zip(x, y, strict=True)), sorted(zip(y, x, strict=True))))
+    i, j = np.triu_indices(len(pairs), 1)
     rng = np.random.Generator(np.random.PCG64(_SEED))
-    orders = np.concatenate([y[None], rng.permuted(np.tile(y, (_PERMUTATIONS, 1)), axis=1)])
-    sums = np.abs(np.sign(orders[:, i] - orders[:, j]) @ np.sign(x[i] - x[j]))
+    orders = np.concatenate([pairs[:, 1][None], rng.permuted(np.tile(pairs[:, 1], (_PERMUTATIONS, 1)), axis=1)])
+    sums = np.abs(np.sign(orders[:, i] - orders[:, j]) @ np.sign(pairs[i, 0] - pairs[j, 0]))
     return float((sums >= sums[0]).mean())
 
 

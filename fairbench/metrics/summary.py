@@ -68,26 +68,40 @@ def metrics_bytes(outcomes: Outcomes | Run, class_names: Sequence[str] | None = 
 
 
 def refuse_other_metrics(run: Run) -> None:
-    """Check that a run folder's metrics.json is what its table gives.
+    """Check that a run folder's metrics.json is what its table gives; numbers may differ by a rounding, 1e-9.
 
     Raises:
         BadInput: it is missing, or says something else.
     """
     assert run.folder is not None
     path = run.folder / "metrics.json"
-    found, wanted = read_json(path, what="metrics").get("attacks"), json.loads(metrics_bytes(run))["attacks"]
-    for attack, numbers in wanted.items():
-        said = found.get(attack) if isinstance(found, dict) else None
-        for key, value in numbers.items():
-            other = said.get(key) if isinstance(said, dict) else None
-            if other != value:
-                raise BadInput(
-                    f"{path} does not follow from the table beside it: {key} of {attack[:60]!r} is {str(other)[:80]} "
-                    f"there, but the table gives {str(value)[:80]}; it was edited, or another version of fairbench "
-                    "wrote it; 'fairbench report' writes it again."
-                )
-    if found != wanted:
-        raise BadInput(f"{path} holds what the table beside it does not give; 'fairbench report' writes it again.")
+    place = _first_difference(read_json(path, what="metrics"), json.loads(metrics_bytes(run)), ())
+    if place is not None:
+        where, there, here = place
+        raise BadInput(
+            f"{path} does not follow from the table beside it: {' > '.join(where)[:120]} is {there[:60]} there, but "
+            f"the table gives {here[:60]}; it was edited, or another version of fairbench wrote it; 'fairbench report' "
+            "writes it again."
+        )
+
+
+def _first_difference(found: object, wanted: object, where: tuple[str, ...]) -> tuple[tuple[str, ...], str, str] | None:
+    """Return where two JSON values first differ and what stands there in each, None where they agree."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        for key in dict.fromkeys([*wanted, *found]):
+            if key not in found or key not in wanted:
+                said = ["missing" if key not in side else json.dumps(side[key]) for side in (found, wanted)]
+                return (*where, key), said[0], said[1]
+            if (inner := _first_difference(found[key], wanted[key], (*where, key))) is not None:
+                return inner
+        return None
+    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        pairs = (_first_difference(*pair, (*where, str(i))) for i, pair in enumerate(zip(found, wanted, strict=True)))
+        return next((one for one in pairs if one is not None), None)
+    numbers = all(isinstance(one, (int, float)) and not isinstance(one, bool) for one in (found, wanted))
+    if found == wanted or (numbers and math.isclose(found, wanted, rel_tol=1e-9, abs_tol=1e-9)):  # type: ignore[arg-type]
+        return None
+    return where, json.dumps(found), json.dumps(wanted)
 
 
 class _Tally(NamedTuple):

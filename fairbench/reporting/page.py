@@ -36,8 +36,6 @@ from fairbench.reporting.words import (
     set_sentence,
 )
 
-#: The severity of a refusal that a person overrode with --accept.
-
 
 @dataclass(frozen=True)
 class Comparison:

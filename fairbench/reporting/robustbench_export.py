@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from fairbench.attacks.autoattack import resolved_parts
 from fairbench.errors import BadInput, unknown
 from fairbench.outcomes import NATURAL
 from fairbench.reporting.leaderboard import leaderboard_json, ranked_sets
@@ -76,6 +77,7 @@ def entry_of(view: RunView, info: Mapping[str, Any]) -> dict[str, Any]:
             f"RobustBench's figures are of the whole test split, but the run {view.run.name[:80]!r} saw "
             f"{dataset.get('selection')!s} of {dataset['split']!s}; evaluate without --samples-per-class."
         )
+    _refuse_other_budget(view, engine[0])
     model = view.record["model"]
     return {
         "link": None,
@@ -91,9 +93,21 @@ def entry_of(view: RunView, info: Mapping[str, Any]) -> dict[str, Any]:
         "reported": None,
         "autoattack_acc": _percent(view.of(engine[0])["average"]),
         "footnote": None,
-        "unreliable": bool(view.record.get("flags")),
+        "unreliable": bool(view.raised),
         **info,
     }
+
+
+def _refuse_other_budget(view: RunView, attack: str) -> None:
+    """Check that a cascade had the parts and budgets of AutoAttack's standard version, whatever its record calls it."""
+    norm, count = view.record["threat"]["norm"], len(view.class_names)
+    ran = (view.record["attacks"][attack] or {}).get("parts") or {}
+    published = resolved_parts("standard", norm=norm, num_classes=count)
+    if [*ran.items()] != [*published.items()]:
+        raise BadInput(
+            f"RobustBench's robust accuracy is that of AutoAttack's standard version, but in the run "
+            f"{view.run.name[:80]!r} {attack[:60]!r} had parts or budgets of its own; evaluate with --attacks aa."
+        )
 
 
 def dataset_name(name: str) -> str:

@@ -83,7 +83,7 @@ def summary_table(sets: Sequence[SampleSet]) -> Table:
 
 
 def attacks_table(view: RunView) -> Table:
-    """Return one row per attack of a run, which fits 80 columns: average, worst class and SD, with intervals."""
+    """Return one row per attack of a run: average, worst class and SD, with intervals; narrow but for long names."""
     columns = (
         Column("attack", text=True), Column("average %"), Column("worst class %"), Column("if equal %"),
         Column("is worst with"), Column("SD"),

@@ -25,6 +25,7 @@ from fairbench.reporting.table import TO
 from fairbench.reporting.table_formats import plain
 from fairbench.runs import Run
 
+#: The severity of a refusal that a person overrode with --accept.
 ACCEPTED = "accepted"
 _NEEDED = {"dataset": ("name", "split", "class_names", "num_classes"), "model": ("name",), "threat": ("norm", "eps")}
 

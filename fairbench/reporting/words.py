@@ -69,9 +69,9 @@ def worst_words(view: RunView, attack: str) -> str:
     )
 
 
-def flagged(view: RunView) -> str:
-    """Return " (flagged)" where a flag says that the run's numbers may be too good, else ""."""
-    return " (flagged)" if view.raised else ""
+def flagged(view: RunView, attack: str) -> str:
+    """Return " (flagged)" where a flag says that the run's robust accuracies may be too good, else ""."""
+    return " (flagged)" if view.raised and attack != NATURAL else ""
 
 
 def run_numbers(view: RunView, attack: str) -> tuple[BigNumber, ...]:
@@ -158,7 +158,7 @@ def set_numbers(sample_set: SampleSet, attack: str) -> tuple[BigNumber, ...]:
     lead = worst_lead(best, following, attack)
     return (
         BigNumber(
-            f"Highest worst class: {best.label}{flagged(best)}",
+            f"Highest worst class: {best.label}{flagged(best, attack)}",
             share(top["worst_class"]["accuracy"]),
             (
                 f"“{name}” {under(attack)}, {interval(top, 'worst_class')}",
@@ -167,7 +167,7 @@ def set_numbers(sample_set: SampleSet, attack: str) -> tuple[BigNumber, ...]:
             "worst",
         ),
         BigNumber(
-            f"Highest average: {average.label}{flagged(average)}",
+            f"Highest average: {average.label}{flagged(average, attack)}",
             share(average.of(attack)["average"]),
             (
                 f"{under(attack)}, {interval(average.of(attack), 'average')}",
@@ -223,8 +223,9 @@ def set_sentence(sample_set: SampleSet, attack: str) -> str:
         else f"whether it is above {following.label}'s is not decided"
     )
     return (
-        f"{_begin(attack)}, the highest worst class is {best.label}'s{flagged(best)}, {worst_words(best, attack)}; "
-        f"{decided} ({span}). The highest average is {average.label}'s{flagged(average)}, "
+        f"{_begin(attack)}, the highest worst class is {best.label}'s{flagged(best, attack)}, "
+        f"{worst_words(best, attack)}; "
+        f"{decided} ({span}). The highest average is {average.label}'s{flagged(average, attack)}, "
         f"{share(average.of(attack)['average'])}."
     )
 

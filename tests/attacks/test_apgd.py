@@ -268,8 +268,9 @@ class Lean(nn.Module):
         return torch.stack([1 + lead + self.extra, 1 - lead], 1)
 
 
+@pytest.mark.parametrize("drop_every", [1, 3, 10])
 @pytest.mark.parametrize("attack", [apgd, apgd_targeted])
-def test_a_copy_of_few_bits_is_doubted_where_the_lead_is_narrow(attack):
+def test_a_copy_of_few_bits_is_doubted_where_the_lead_is_narrow(attack, drop_every):
     """Four pixels of 0.5 within 0.1: the least sum is 1.6, so that the network errs by .002 where its copy, which is
     .01 too sure, sees a lead of .008: less than 2 ** -6 of a logit of about 1, more than 2 ** -8."""
     network, attacked = Lean(0.0), Lean(0.01)
@@ -281,7 +282,15 @@ def test_a_copy_of_few_bits_is_doubted_where_the_lead_is_narrow(attack):
 
     def broken(doubt, judge=success):
         x_adv = attack(
-            attacked, x, y, eps=0.1, random=SampleRandom(0, "a", torch.arange(3)), steps=10, success=judge, doubt=doubt
+            attacked,
+            x,
+            y,
+            eps=0.1,
+            random=SampleRandom(0, "a", torch.arange(3)),
+            steps=10,
+            success=judge,
+            doubt=doubt,
+            drop_every=drop_every,
         )
         return (network(x_adv).argmax(1) != y).tolist()
 

@@ -70,6 +70,18 @@ def test_float64_predictions_do_not_depend_on_the_block_size(model, dataset):
         assert (other.frame["prediction"] == tables[0].frame["prediction"]).all()
 
 
+@pytest.mark.parametrize(
+    ("attack", "options", "words"),
+    [
+        ("aa", {"engine": "reference"}, "the package's engine"),
+        ("aa(version=rand)", {"allow_random": True}, "a random model"),
+    ],
+)
+def test_autoattack_in_bf16_is_refused_where_all_of_it_would_be(attack, options, words, model, dataset):
+    with pytest.raises(BadInput, match=words):
+        evaluate(model, dataset, attack, eps="0.05", precision="bf16", **options)
+
+
 def test_bf16_attacks_and_float32_decides(model, dataset):
     """Each verdict is the float32 model's; on this network the attack in bf16 finds as much, give or take two."""
     plain, fast = run_of(model, dataset), run_of(model, dataset, precision="bf16")

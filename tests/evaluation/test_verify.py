@@ -162,7 +162,7 @@ def test_a_changed_table_is_seen(column, folder, model, dataset):
     elif column == "prediction":
         frame.loc[place, "prediction"] = (frame.loc[place, "prediction"] + 1) % 5
     else:
-        frame.loc[place, column] += 0.01
+        frame.loc[place, column] -= 0.01  # upwards, a distance would leave the ball, which no table may
     Outcomes(frame).write(folder / "outcomes.parquet")
     found = verified(folder, model, dataset).differences
     rows = ["fgsm", "natural", "pgd5"] if column == "label" else ["pgd5"]

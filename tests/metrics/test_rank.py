@@ -42,6 +42,13 @@ def test_ties_leave_few_orders():
     assert not found.decided
 
 
+def test_p_depends_neither_on_the_order_of_classes_nor_on_which_is_named_first():
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        a, b, order = rng.integers(0, 5, 10), rng.integers(0, 5, 10), rng.permutation(10)
+        assert kendall(a, b) == kendall(b, a) == kendall(a[order], b[order])
+
+
 def test_limits_by_hand():
     """K = 10, one neighbouring pair swapped: tau = 43/45; z = ln(44) / 2 = 1.89209, 1.96 sqrt(.437 / 6) = .52895."""
     found = correlation(range(10), [1, 0, *range(2, 10)])

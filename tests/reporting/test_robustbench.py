@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from fairbench.attacks.autoattack import resolved_parts
 from fairbench.cli import run
 from fairbench.outcomes import Outcomes
 from fairbench.reporting.robustbench_export import schema_text
@@ -23,7 +24,13 @@ KANG = {**CARMON, "name": "Stable", "autoattack_acc": "71.28", "external": "64.2
 
 
 def write(
-    folder: Path, *, selection: str = "all", cascade: bool = True, source: str | None = None, eps: float = 8 / 255
+    folder: Path,
+    *,
+    selection: str = "all",
+    cascade: bool = True,
+    source: str | None = None,
+    eps: float = 8 / 255,
+    steps: int | None = None,
 ) -> Path:
     """Two classes of 10: cat keeps 8 natural and 4 robust, dog 10 and 7."""
     label = [0] * 10 + [1] * 10
@@ -33,10 +40,11 @@ def write(
         prediction = [c if kept else 1 - c for c, kept in zip(label, robust, strict=True)]
         return Outcomes.of_columns(attack, index=range(20), label=label, prediction=prediction)
 
+    parts = resolved_parts("standard", norm="Linf", num_classes=2, steps=steps)
     tables = [rows("natural", 8, 10), rows("pgd20", 5, 7)]
     if cascade:
         tables += [rows("aa/apgd-ce", 5, 7), rows("aa/square", 4, 7), rows("aa", 4, 7)]
-    attacks: dict[str, Any] = {"pgd20": {}, **({"aa": {"parts": ["apgd-ce", "square"]}} if cascade else {})}
+    attacks: dict[str, Any] = {"pgd20": {}, **({"aa": {"parts": parts}} if cascade else {})}
     record = {
         "schema": 1,
         "protocol": 1,
@@ -113,6 +121,13 @@ def test_a_person_adds_what_a_run_does_not_know(tmp_path: Path, capsys: pytest.C
     ):
         info.write_text(wrong)
         assert words in refused(capsys, "export", folder, "--info", info, "--out", tmp_path / "out2")
+
+
+def test_a_reduced_autoattack_is_not_exported_as_autoattack(tmp_path, capsys):
+    write(tmp_path / "few", steps=10)
+    said = refused(capsys, "export", tmp_path / "few", "--out", tmp_path / "out")
+    assert "'aa' had parts or budgets of its own; evaluate with --attacks aa" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_no_robustbench_figure_is_not_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,11 +120,11 @@ def test_what_a_flag_doubts_says_so_wherever_it_is_told(ten: Callable[..., Run])
     def flag(name: str, severity: str) -> dict[str, object]:
         return {"name": name, "severity": severity, "class": None, "evidence": "e", "advice": "a"}
 
-    doubted = ten("b", "second", better=2, flags=[flag("square-beats-white-box", "serious"), flag("x", "accepted")])
+    doubted = ten("b", "second", better=2, flags=[flag("square-wins", "serious"), flag("x", "accepted")])
     accepted = ten("a", "first", flags=[flag("random-model", "accepted")])
     clean, masked = view_runs([accepted, doubted])[0].views
-    assert masked.raised == ("square-beats-white-box",)
-    assert meaning(masked, "aa").endswith(" It may be less: the run is flagged (square-beats-white-box).")
+    assert masked.raised == ("square-wins",)
+    assert meaning(masked, "aa").endswith(" It may be less: the run is flagged (square-wins).")
     assert run_line(masked, "aa").endswith("; flagged, may be less")
     for said in (meaning(masked, "natural"), run_line(masked, "natural"), meaning(clean, "aa"), run_line(clean, "aa")):
         assert "flagged" not in said
@@ -132,3 +132,4 @@ def test_what_a_flag_doubts_says_so_wherever_it_is_told(ten: Callable[..., Run])
     best, average, _ = set_numbers(both, "aa")
     assert (best.label, average.label) == ("Highest worst class: second (flagged)", "Highest average: second (flagged)")
     assert set_sentence(both, "aa").count("second's (flagged)") == 2
+    assert "flagged" not in set_sentence(both, "natural") + "".join(n.label for n in set_numbers(both, "natural"))

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from fairbench.reporting.figures import training_log
 from fairbench.reporting.table import Cell
+from fairbench.reporting.table_formats import to_text
 from fairbench.reporting.tables import (
     attack_tables,
+    attacks_table,
     class_run_table,
     class_state_table,
     classes_table,
@@ -225,3 +227,18 @@ def test_digits_say_that_their_radius_is_ours(make_run: Callable[..., Run]) -> N
     assert samples_table(view_runs([run])).notes == ()
     digits = replace(run, record={**run.record, "dataset": {**run.record["dataset"], "name": "digits"}})
     assert "fairbench's own choice" in samples_table(view_runs([digits])).notes[0]
+
+
+def test_the_table_of_attacks_has_what_the_headline_is_made_of(ten: Callable[..., Run]) -> None:
+    (view,) = view_runs([ten("r")])[0].views
+    table = attacks_table(view)
+    assert [row[0].text for row in table.rows] == ["natural", "pgd20", "aa"]
+    _, average, worst, equal, sure, deviation = table.rows[2]
+    metrics = view.of("aa")
+    low, high = metrics["interval"]["worst_class"]
+    assert (average.text, worst.text, worst.remark) == ("52.0", "5.0", "cat")
+    assert (worst.low, worst.high) == (f"{100 * low:.1f}", f"{100 * high:.1f}")
+    assert equal.text == f"{100 * metrics['if_equal']['worst_class']['expected']:.1f}"
+    assert sure.text.replace("\u00a0", " ") == "> 99 %"
+    assert deviation.text == f"{100 * metrics['std']:.1f}"
+    assert max(len(line) for line in to_text(table, 80).splitlines() if not line.startswith("If")) <= 80

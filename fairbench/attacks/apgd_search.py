@@ -72,8 +72,7 @@ class Stage:
 class _Ascent(RowState):
     """One run on the samples left, since the last time samples could leave.
 
-    `found`: misclassified, or nearly so where the network is doubted; `lead`: of x_found, below every narrow one where
-    the network was sure.
+    `lead`: of x_found, see `_evaluate`; infinite where there is none.
     """
 
     rows: Tensor
@@ -83,11 +82,15 @@ class _Ascent(RowState):
     best: Tensor
     x_best: Tensor
     gradient_best: Tensor
-    found: Tensor
     lead: Tensor
     x_found: Tensor
     bad: Tensor
     step: int
+
+    @property
+    def found(self) -> Tensor:
+        """Who is misclassified, or nearly so where the network is doubted, (b,)."""
+        return self.lead < torch.inf
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ class ApgdSearch:
         eps = stage.factor * self.eps[rows]
         state = _Ascent(
             rows=rows, x_adv=x_start, x_before=x_start, gradient=gradient, best=loss.clone(), x_best=x_start.clone(),
-            gradient_best=gradient.clone(), found=lead < settings.doubt, lead=lead, x_found=x_start.clone(),
+            gradient_best=gradient.clone(), lead=lead, x_found=x_start.clone(),
             bad=~torch.isfinite(loss) | not_finite(gradient), step=0,
         )  # fmt: skip
         if settings.norm == "L1":
@@ -161,9 +164,8 @@ class ApgdSearch:
             if not final:
                 state.bad = state.bad | not_finite(state.gradient)
             # The last one that the attacked network is sure of, else the one with the narrowest lead.
-            claimed = (lead == _SURE) | ((lead < self.settings.doubt) & (lead < state.lead))
+            claimed = (lead == _SURE) | (lead < state.lead)
             overwrite(state.x_found, claimed, x_adv)
-            state.found = state.found | claimed
             state.lead = torch.where(claimed, lead, state.lead)
             better = loss > state.best
             state.best = torch.where(better, loss, state.best)
@@ -179,7 +181,7 @@ class ApgdSearch:
                 overwrite(state.gradient, back, state.gradient_best)
             if dropping and state.step % self.drop_every == 0 and bool(state.found.any()):
                 stays = ~self.book.claim(state.rows, state.x_found, state.found, state.lead == _SURE)
-                state.found, state.lead = torch.zeros_like(state.found), torch.full_like(state.lead, torch.inf)
+                state.lead = torch.full_like(state.lead, torch.inf)
                 if not bool(stays.any()):
                     state.keep(stays)
                     return
@@ -204,7 +206,7 @@ class ApgdSearch:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the loss and the label's lead, (b,) each, and the gradient (empty without `gradient`).
 
-        The lead is _SURE where the sample is misclassified and, unless the network is doubted, infinite elsewhere.
+        The lead is _SURE where the sample is misclassified, and infinite where it is so wide that nobody doubts it.
         """
         settings, y = self.settings, self.book.y[rows]
         total = torch.empty(0)
@@ -219,6 +221,8 @@ class ApgdSearch:
         if gradient:
             total = laid_out(total / settings.draws if settings.draws > 1 else total, x_adv)
         logits = logits.detach()
-        unsure = settings.doubt > 0 and self.book.success is not None
-        lead = share_of_lead(logits, y) if unsure else torch.full_like(logits[:, 0], torch.inf)
+        lead = torch.full_like(logits[:, 0], torch.inf)
+        if settings.doubt > 0 and self.book.success is not None:
+            share = share_of_lead(logits, y)
+            lead = torch.where(share < settings.doubt, share, lead)
         return loss.detach(), lead.masked_fill(logits.argmax(1) != y, _SURE), total

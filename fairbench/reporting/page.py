@@ -153,7 +153,7 @@ def build_page(sets: Sequence[SampleSet], removal: RemovalStory | None = None) -
         comparisons=comparisons,
         models=tuple(_model(name, place, runs) for place, (name, runs) in enumerate(models.items(), start=1)),
         flag_count=len(raised),
-        severe=tuple(dict.fromkeys(str(flag.get("name")) for flag in raised)),
+        severe=tuple(dict.fromkeys(name for view in views for name in view.raised)),
         flags=flags_table(sets),
         accepted=tuple(
             f"{view.label}: {flag.get('name')} ({flag.get('evidence')})"

@@ -11,11 +11,16 @@ from typing import IO
 from fairbench.errors import BadInput, WriteFailed
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], object] | bytes | str) -> None:
+def write_whole(path: Path, write: Callable[[IO[bytes]], object] | bytes | str, *, durable: bool = True) -> None:
     """Write `path` under a temporary name in the same folder, flush it to the disk, and rename it.
 
-    `write` is the content, or a function that writes it to a binary file. A reader sees the old file or the new
-    one, never half of it, also after a kill or a power cut.
+    A reader sees the old file or the new one, never half of it, also after a kill or a power cut.
+
+    Args:
+        path: the file.
+        write: the content, or a function that writes it to a binary file.
+        durable: False for what the same command makes again: it is not waited for until the disk has it, so that a
+            power cut (no kill) may lose it.
 
     Raises:
         WriteFailed: the folder is full or went away; nothing is left under the temporary name.
@@ -33,7 +38,8 @@ def write_whole(path: Path, write: Callable[[IO[bytes]], object] | bytes | str) 
             else:
                 write(file)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         # mkstemp makes files private; a result is as readable as any file the person writes.
         umask = os.umask(0)
         os.umask(umask)

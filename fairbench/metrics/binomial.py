@@ -85,6 +85,25 @@ def present_counts(hits: npt.ArrayLike, count: npt.ArrayLike) -> tuple[Ints, Int
     return k[..., seen], n[seen].astype(np.int64)
 
 
+def binomial_cdf(hits: npt.ArrayLike, count: int, p: float) -> Floats:
+    """Return P(X <= hits), of the shape of `hits` (0 .. count), for X ~ Binomial(count, p).
+
+    As scipy.stats.binom, whose import alone would take longer than everything else that a small report computes.
+    """
+    k = np.asarray(hits, dtype=np.float64)
+    chances: Floats = np.where(k < count, special.betaincc(k + 1, np.maximum(count - k, 1), p), 1.0)
+    return chances
+
+
+def binomial_quantile(level: float, count: int, p: float) -> int:
+    """Return the least number of hits with P(X <= hits) >= level, for X ~ Binomial(count, p)."""
+    near = 0 if p == 0 else count if p == 1 else int(np.clip(special.bdtrik(level, count, p), 0, count))
+    # The inverse of the continuous function, which rounds, is at most one off.
+    candidates = np.arange(max(near - 1, 0), min(near + 2, count) + 1)
+    reached = binomial_cdf(candidates, count, p) >= level
+    return int(candidates[reached.argmax()] if reached.any() else count)
+
+
 def _level(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise BadInput(f"a confidence must lie between 0 and 1, such as 0.95, but is {confidence}.")

@@ -19,9 +19,8 @@ from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
-from fairbench.metrics.binomial import present_counts
+from fairbench.metrics.binomial import binomial_cdf, binomial_quantile, present_counts
 from fairbench.metrics.classwise import Floats, Ints, classes_in_share
 
 _SEED = 20210526
@@ -66,7 +65,7 @@ METRICS = (
 
 
 def _average(pooled: float, total: int) -> Expected:
-    low, high = (float(stats.binom.ppf(level, total, pooled)) / total for level in (0.025, 0.975))
+    low, high = (binomial_quantile(level, total, pooled) / total for level in (0.025, 0.975))
     return Expected(pooled, low, high)
 
 
@@ -76,14 +75,14 @@ class _Classes:
     def __init__(self, pooled: float, count: Ints) -> None:
         self.sizes, self.times = np.unique(count, return_counts=True)
         # One long table: for each size a 0 for "none", then P(hits <= 0), ..., P(hits <= size).
-        cdf = [np.concatenate([[0.0], stats.binom.cdf(np.arange(size + 1), size, pooled)]) for size in self.sizes]
+        cdf = [np.concatenate([[0.0], _cdf(int(size), pooled)]) for size in self.sizes]
         self.cdf: Floats = np.concatenate(cdf)
         self.start = np.cumsum(self.sizes + 2) - self.sizes - 1
         values = []
         for size in self.sizes:
             # What is cut off has a probability of at most 1e-12 over all classes.
             rare = _RARE / count.size
-            low, high = (int(stats.binom.ppf(level, size, pooled)) for level in (rare, 1 - rare))
+            low, high = (binomial_quantile(level, size, pooled) for level in (rare, 1 - rare))
             values.append(np.arange(max(low - 1, 0), min(high + 1, size) + 1) / size)
         self.values: Floats = np.unique(np.concatenate(values))
 
@@ -145,11 +144,11 @@ def _simulated(pooled: float, count: Ints) -> dict[str, Expected]:
     accuracy = np.empty_like(uniform)
     for size in np.unique(count):
         columns = count == size
-        cdf = stats.binom.cdf(np.arange(size), size, pooled)
+        cdf = _cdf(int(size), pooled)[:-1]
         if columns.all():
             # Each number's place in the distribution, from the distribution's places among the sorted numbers.
-            order = _ascending(num)
-            ends = np.searchsorted(uniform.ravel()[order], cdf, side="left")
+            order, ascending = _ascending(num)
+            ends = np.searchsorted(ascending, cdf, side="left")
             accuracy.ravel()[order] = np.repeat(np.arange(size + 1) / size, np.diff(ends, prepend=0, append=order.size))
         else:
             accuracy[:, columns] = np.searchsorted(cdf, uniform[:, columns], side="right") / size
@@ -177,11 +176,19 @@ def _uniform(num: int) -> Floats:
 
 
 @lru_cache(maxsize=4)
-def _ascending(num: int) -> Ints:
-    """Return (R * K,) the order that sorts them."""
+def _ascending(num: int) -> tuple[Ints, Floats]:
+    """Return (R * K,) the order that sorts them, and them in that order."""
     order = np.argsort(_uniform(num), axis=None)
-    order.setflags(write=False)
-    return order
+    ascending = _uniform(num).ravel()[order]
+    for numbers in (order, ascending):
+        numbers.setflags(write=False)
+    return order, ascending
+
+
+@lru_cache(maxsize=64)
+def _cdf(size: int, pooled: float) -> Floats:
+    """Return (size + 1,) P(hits <= 0), ..., P(hits <= size)."""
+    return binomial_cdf(np.arange(size + 1), size, pooled)
 
 
 def _summary(values: Floats) -> Expected:

@@ -15,12 +15,11 @@ Shape key: K classes, P = K (K - 1) / 2 pairs of classes.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from fairbench.errors import BadInput
 from fairbench.metrics.binomial import clopper_pearson, sidak
@@ -28,7 +27,7 @@ from fairbench.metrics.classwise import Floats, accuracy_of
 
 #: Below this number of classes the interval of a correlation is not defined.
 LEAST = 5
-_PERMUTED, _PERMUTATIONS, _SEED = 33, 4_999, 20210526
+_FEW, _PERMUTATIONS, _SEED = 33, 4_999, 20210526
 
 
 @dataclass(frozen=True)
@@ -93,14 +92,15 @@ def kendall(a: npt.ArrayLike, b: npt.ArrayLike) -> tuple[float, float]:
     x, y = _both(a, b)
     if x.size < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return math.nan, math.nan
-    with warnings.catch_warnings():
-        # scipy's p-value of a handful of tied points divides by zero inside; it is not used then.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        found = stats.kendalltau(x, y)
-    tied = min(np.unique(x).size, np.unique(y).size) < x.size
-    p = _permutation_p(x, y) if tied and x.size <= _PERMUTED else float(found.pvalue)
+    i, j = np.triu_indices(x.size, 1)
+    first, second = np.sign(x[i] - x[j]), np.sign(y[i] - y[j])
+    score, untied = float(first @ second), (np.abs(first).sum(), np.abs(second).sum())
+    if x.size > _FEW:
+        p = float(2 * special.ndtr(-abs(score) / math.sqrt(_variance(x, y))))
+    else:
+        p = _exact_p(score, x.size) if min(untied) == i.size else _permutation_p(x, y)
     # A perfect order is 1, and not 1 minus a rounding.
-    return round(float(found.statistic), 12), p
+    return round(score / math.sqrt(untied[0] * untied[1]), 12), min(p, 1.0)
 
 
 def correlation(a: npt.ArrayLike, b: npt.ArrayLike, *, confidence: float = 0.95) -> Correlation:
@@ -160,6 +160,19 @@ def order_agreement(
     return Agreement(tau, low, high, same, opposite, undecided)
 
 
+def _exact_p(score: float, n: int) -> float:
+    """Return the share of the n! orders without ties that are at least as far from 0 as `score`, an S of Kendall's.
+
+    An order with d inversions has S = n (n - 1) / 2 - 2 d. Each further point adds 0, 1, ... or all inversions with
+    those before it, equally often.
+    """
+    share = np.ones(1)
+    for points in range(2, n + 1):
+        share = np.convolve(share, np.full(points, 1 / points))
+    fewest = round((share.size - 1 - abs(score)) / 2)
+    return float(2 * share[: fewest + 1].sum())
+
+
 def _permutation_p(x: Floats, y: Floats) -> float:
     """Return the share of orders of one side with at least this |tau| (all have the same ties: only the sum varies).
 
@@ -174,22 +187,39 @@ def _permutation_p(x: Floats, y: Floats) -> float:
     return float((sums >= sums[0]).mean())
 
 
+def _variance(x: Floats, y: Floats) -> float:
+    """Return the variance of Kendall's S where nothing is related.
+
+    Kendall, Rank correlation methods, 1970, chapter 4: with t the sizes of the ties of x and u those of y,
+    var(S) = (v_0 - v_t - v_u) / 18 + v_1 + v_2.
+    """
+    n = x.size
+    pairs = n * (n - 1)
+    sizes = [np.unique(values, return_counts=True)[1].astype(np.float64) for values in (x, y)]
+    three = [float((t * (t - 1) * (t - 2)).sum()) for t in sizes]
+    spread = [float((t * (t - 1) * (2 * t + 5)).sum()) for t in sizes]
+    two = _tied_pairs(x) * _tied_pairs(y)
+    return (
+        (pairs * (2 * n + 5) - sum(spread)) / 18
+        + 2 * two / pairs
+        + three[0] * three[1] / (9 * pairs * max(n - 2, 1))
+    )
+
+
+def _tied_pairs(values: Floats) -> float:
+    times = np.unique(values, return_counts=True)[1].astype(np.float64)
+    return float((times * (times - 1) / 2).sum())
+
+
 def _tied(x: Floats, y: Floats) -> float:
     """Return the standard error of tau-b without a relation, over that of as many points without ties.
 
-    Kendall, Rank correlation methods, 1970, chapter 4: with t the sizes of the ties of x and u those of y,
-    var(S) = (v_0 - v_t - v_u) / 18 + v_1 + v_2, and tau-b = S / sqrt((pairs - ties of x) (pairs - ties of y)).
+    tau-b = S / sqrt((pairs - ties of x) (pairs - ties of y)).
     """
     n = x.size
-    sizes = [np.unique(values, return_counts=True)[1].astype(np.float64) for values in (x, y)]
-    pairs = n * (n - 1)
-    two = [float((t * (t - 1)).sum()) for t in sizes]
-    three = [float((t * (t - 1) * (t - 2)).sum()) for t in sizes]
-    spread = [float((t * (t - 1) * (2 * t + 5)).sum()) for t in sizes]
-    var = (pairs * (2 * n + 5) - sum(spread)) / 18
-    var += two[0] * two[1] / (2 * pairs) + three[0] * three[1] / (9 * pairs * (n - 2))
-    tied = var / ((pairs - two[0]) / 2 * (pairs - two[1]) / 2)
-    plain = (pairs * (2 * n + 5) / 18) / (pairs / 2) ** 2
+    pairs = n * (n - 1) / 2
+    tied = _variance(x, y) / ((pairs - _tied_pairs(x)) * (pairs - _tied_pairs(y)))
+    plain = (pairs * (2 * n + 5) / 9) / pairs**2
     return math.sqrt(tied / plain)
 
 

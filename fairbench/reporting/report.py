@@ -65,7 +65,7 @@ def write_report(
         for view in sample_set.views:
             rebuild_metrics(view, progress or Silent())
     for name, text in report_files(sets, story).items():
-        write_whole(target if name == "report.html" else target.parent / name, text)
+        write_whole(target if name == "report.html" else target.parent / name, text, durable=False)
     return Report(target, sets)
 
 

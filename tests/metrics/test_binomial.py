@@ -9,6 +9,8 @@ from statsmodels.stats.proportion import proportion_confint
 
 from fairbench.errors import BadInput
 from fairbench.metrics.binomial import (
+    binomial_cdf,
+    binomial_quantile,
     clopper_pearson,
     exact_lower,
     exact_upper,
@@ -113,3 +115,12 @@ def test_counts_that_differ_between_tables_are_refused() -> None:
 def test_a_confidence_outside_its_range_is_refused(confidence: float) -> None:
     with pytest.raises(BadInput, match="between 0 and 1"):
         wilson(1, 4, confidence=confidence)
+
+
+@pytest.mark.parametrize("count", [1, 2, 50, 1000, 10_000])
+@pytest.mark.parametrize("p", [0.0, 1e-6, 0.3, 0.5, 0.999, 1.0])
+def test_binomial_is_scipys(count: int, p: float):
+    hits = np.arange(count + 1) if count <= 1000 else np.linspace(0, count, 300).astype(int)
+    assert binomial_cdf(hits, count, p) == pytest.approx(stats.binom.cdf(hits, count, p), abs=1e-13)
+    for level in (1e-13, 0.025, 0.5, 0.975, 1 - 1e-13):
+        assert binomial_quantile(level, count, p) == max(stats.binom.ppf(level, count, p), 0)

@@ -27,6 +27,19 @@ def test_kendall_is_scipys_and_leaves_out_what_is_undefined():
     assert all(math.isnan(value) for value in kendall([1.0, 1.0, 1.0], [1.0, 2.0, 3.0]))
 
 
+@pytest.mark.parametrize("points", [2, 3, 10, 33, 34, 200])
+def test_p_is_scipys_without_ties_and_for_many_points(points: int):
+    rng = np.random.default_rng(points)
+    for _ in range(5):
+        a, b = rng.permutation(points), rng.permutation(points)
+        wanted = stats.kendalltau(a, b)
+        assert kendall(a, b) == pytest.approx((wanted.statistic, wanted.pvalue), abs=1e-11)
+        if points > 33:
+            a, b = rng.integers(0, 9, points), rng.integers(0, 9, points)
+            wanted = stats.kendalltau(a, b)
+            assert kendall(a, b) == pytest.approx((wanted.statistic, wanted.pvalue), abs=1e-11)
+
+
 def test_p_is_exact_for_few_points():
     """Four points in one order: 2 of 24 orders are as extreme."""
     assert kendall([1, 2, 3, 4], [1, 2, 3, 4]) == pytest.approx((1.0, 2 / 24))

@@ -17,6 +17,7 @@ Shape key: B batch, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -26,7 +27,7 @@ from fairbench.errors import BadInput
 from fairbench.losses import cross_entropy
 from fairbench.methods.base import Batch, EpochState, StepLoss
 from fairbench.methods.class_meter import ClassMeter
-from fairbench.methods.class_rule import ClassRule
+from fairbench.methods.class_rule import ClassRule, Slot
 from fairbench.methods.rslad import RSLAD
 
 
@@ -44,6 +45,8 @@ class ABSLDRule(ClassRule):
     min_temperature: float = 0.5
     max_temperature: float = 5.0
     label_aliasing: bool = False
+
+    applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {"retemper": ("natural_temperature", "robust_temperature")}
 
     natural_temperature: Tensor
     robust_temperature: Tensor

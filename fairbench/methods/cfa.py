@@ -20,6 +20,7 @@ Shape key: B batch, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -29,7 +30,7 @@ from torch import Tensor, nn
 from fairbench.losses import cross_entropy, kl_divergence
 from fairbench.methods.base import Batch, EpochState, StepLoss
 from fairbench.methods.class_meter import ClassMeter
-from fairbench.methods.class_rule import ClassRule
+from fairbench.methods.class_rule import ClassRule, Slot
 from fairbench.methods.trades import TRADES
 from fairbench.metrics.classwise import class_accuracy
 from fairbench.sample_random import SampleRandom
@@ -48,6 +49,8 @@ class CFARule(ClassRule):
     lambda_1: float = 0.5
     lambda_2: float = 0.5
     start: float = 10 / 200
+
+    applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {"remargin": ("radius_factor",)}
 
     radius_factor: Tensor
     beta_factor: Tensor

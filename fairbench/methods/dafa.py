@@ -15,7 +15,7 @@ Shape key: B batch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor
 from fairbench.errors import BadInput
 from fairbench.methods.base import Batch, EpochState, StepLoss
 from fairbench.methods.class_meter import ClassMeter
-from fairbench.methods.class_rule import ClassRule
+from fairbench.methods.class_rule import ClassRule, Slot
 from fairbench.methods.trades import TRADES
 
 
@@ -41,6 +41,8 @@ class DAFARule(ClassRule):
     strength: float = 1.0  # the paper's lambda; 1.5 for CIFAR-100 and STL-10
     warmup: float = 70 / 110
 
+    applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {"reweight": ("class_weight",), "remargin": ("class_weight",)}
+
     class_weight: Tensor
     confusion: ClassMeter
 
@@ -53,6 +55,10 @@ class DAFARule(ClassRule):
         super().__init__(num_classes, **hyper)
         self.register_buffer("class_weight", torch.ones(num_classes, dtype=torch.float64))
         self.confusion = ClassMeter(num_classes, num_classes)
+
+    def weighs(self, terms: Collection[str]) -> Collection[str]:
+        """Return the natural loss; the robust one only where it is the only one."""
+        return ["natural"] if "natural" in terms else terms
 
     def weight(self, y: Tensor, term: str, logits: Mapping[str, Tensor]) -> Tensor:
         """Return each sample's class weight for the natural loss; for the robust one only where it is the only one."""

@@ -13,7 +13,8 @@ Differs    Defaults are the paper's; the released code's are lambda_1 .5 on TRAD
            its logging, and twice in TRADES's loss. Its average is the initial network until the gate first opens; here,
            the live weights are deployed until then. FAT is not here. Our default recipe of digits, mnist and
            fashion-mnist has `scale=7`, without which 30 epochs of a seventh of TRADES's step learn little. With another
-           remargin rule beta is the same for all classes.
+           remargin rule beta is the same for all classes. The average of weights (FAWA) is an option of the recipe
+           (`--average epoch:0.85`), on in `--recipe paper` and off in `--recipe common` and in the default.
 
 Shape key: B batch, K classes.
 """

@@ -8,7 +8,9 @@ Measured   accuracy not yet. Against the released loss and attack on random inpu
 Differs    On SAT (`--method sat --reweight dafa --remargin dafa`) the weights are on the cross-entropy of x_adv, and
            steps and radii are scaled as on TRADES; the released PGD variant takes a second, unweighted step and
            projects to the plain radius, which undoes the scaling. A weight below 0, which a large `strength` can give,
-           is 0.
+           is 0. Where s_ii = s_jj, the released code takes weight from both classes and gives it to none; here, nothing
+           moves. With `--reweight dafa` on a distillation method only the loss of x is weighed, as on TRADES: nothing
+           where it has no share (IAD II, and at their alpha of 1 IAD I, ARD, Fair-ARD and AdaAD).
 
 Shape key: B batch, K classes.
 """

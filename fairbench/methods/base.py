@@ -224,6 +224,13 @@ class Method(nn.Module):
         idle = {f"{rule.name}.{name}" for rule in self._each_rule() for name in rule.idle()}
         return {k: v for k, v in buffers.items() if not k.endswith((".total", ".count")) and k not in idle}
 
+    def class_eps(self) -> Tensor | None:
+        """Return each class's radius, (K,), in pixel units; None where no rule sets it."""
+        if "remargin" not in self._slots:
+            return None
+        classes = torch.arange(self.num_classes, device=next(self.buffers(), torch.empty(0)).device)
+        return self.radius(classes)[0]
+
     def numbers(self) -> dict[str, float]:
         """Return every buffer that is one number (HAM's savings, MTARD's balance), named as in `class_state`."""
         return {k.removeprefix("rules."): v.item() for k, v in self.named_buffers() if v.ndim == 0}

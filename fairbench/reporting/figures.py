@@ -10,17 +10,16 @@ from fairbench.reporting.plots_one_run import FEW, confusion_map, natural_agains
 from fairbench.reporting.plots_runs import average_against_worst, run_dots
 from fairbench.reporting.plots_training import (
     Log,
-    class_state_curves,
     loss_curves,
     read_log,
-    state_buffers,
     training_curves,
     validated,
 )
+from fairbench.reporting.plots_training_classes import class_curves, class_series
 from fairbench.reporting.table import Table
 from fairbench.reporting.tables import (
     class_run_table,
-    class_state_table,
+    class_series_table,
     classes_table,
     confusion_table,
     papers_table,
@@ -114,7 +113,7 @@ def training_log(view: RunView) -> Log:
 
 
 def training_plots(view: RunView) -> list[Plot]:
-    """Return the plots of a run's training log: validation, loss, and what the method held per class."""
+    """Return the plots of a run's training log: validation, loss, and each class's accuracy, radius and state."""
     log, stem = training_log(view), view.stem
     if not log:
         return []
@@ -127,13 +126,12 @@ def training_plots(view: RunView) -> list[Plot]:
         )  # fmt: skip
     found.append(Plot(f"{stem}-loss", "Loss during training", "Terms as logged, without coefficients.",
                       loss_curves(log, view.label), epochs))  # fmt: skip
-    buffers = state_buffers(log, len(view.class_names))
-    if buffers:
-        state = class_state_table(log, buffers, view, stem)
-        for place, buffer in enumerate(buffers, start=1):
+    series = class_series(log, len(view.class_names))
+    if series:
+        table = class_series_table(series, view, stem)
+        for place, one in enumerate(series, start=1):
             found.append(
-                Plot(f"{stem}-state{place}", f"{buffer.replace('_', ' ').capitalize()} per class during training",
-                     "What the method held for each class.",
-                     class_state_curves(log, buffer, view.class_names, view.label), state)
+                Plot(f"{stem}-state{place}", f"{one.title[:1].upper()}{one.title[1:]} per class during training",
+                     one.text, class_curves(one, view.class_names, view.label), table)
             )  # fmt: skip
     return found

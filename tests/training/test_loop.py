@@ -172,6 +172,24 @@ def test_log_lines(tiny):
     assert max(abs(value - 1) for value in moved) == pytest.approx(0.1)
 
 
+def test_the_log_has_the_radius_and_that_of_each_class_where_a_rule_sets_it(tiny):
+    """Two epochs of warm-up give a third and two thirds of the radius; CFA multiplies it by class."""
+    training = tiny.training(tiny.job("cfa", epochs=4, eps_warmup=0.5))
+    training.run()
+    eps = training.method.eps
+    assert [line["eps"] for line in training.log] == pytest.approx([eps / 3, 2 * eps / 3, eps, eps])
+    for line in training.log:
+        factors = np.array(line["class_state"]["cfa.radius_factor"])
+        assert line["class_eps"] == pytest.approx(line["eps"] * factors)
+
+
+def test_without_a_rule_no_class_has_a_radius_of_its_own(tiny):
+    training = tiny.training(tiny.job("sat", epochs=1))
+    training.run()
+    assert training.log[0]["class_eps"] is None
+    assert training.log[0]["eps"] == training.method.eps
+
+
 def test_what_ham_saves_and_spends_is_what_sat_spends(tiny):
     """Two epochs of SAT, then six of HAM: passes done and saved are those of 3 attack steps and a loss per image."""
     options = {"steps": 3, "drop_step": 1, "begin": 2 / 8}

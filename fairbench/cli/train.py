@@ -83,6 +83,7 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
 @click.option("--retemper", metavar="RULE", help="A class rule that tempers the teacher's labels.")
 @click.option("--average", metavar="UNIT:DECAY", help="Average of weights: epoch:0.85, step:0.999, epoch:uniform.")
 @click.option("--awp", metavar="GAMMA", help="Adversarial weight perturbation.")
+@click.option("--cache-teacher", is_flag=True, help="Teachers label natural images once; without augmentation.")
 @click.option("--init", metavar="CKPT", help="A checkpoint to start from.")
 @click.option(
     "--select", metavar="RULE", help="last, best-average, best-worst-class or best-sum, on validation images."
@@ -171,6 +172,7 @@ def _check_without_torch(given: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         "select": given["select"],
         "precision": given["precision"],
         "compile": given["compiled"] or None,
+        "cache_teacher": given["cache_teacher"] or None,
     }
     if given["control_draw"] is not None and not given["drop_control"]:
         raise click.UsageError("--control-draw chooses a draw of --drop-control NAME,..., which is missing.")

@@ -52,6 +52,10 @@ class AdaAD(Method):
         """Return the natural loss where alpha is 1."""
         return {"natural"} if self.alpha == 1 else set()
 
+    def asks_of_x(self) -> tuple[str, ...]:
+        """Return the role of the teacher that labels the natural image."""
+        return ("robust",)
+
     def attack(self, model: nn.Module, batch: Batch, random: SampleRandom) -> Batch:
         """Return the batch with examples on which student and teacher disagree, and the teacher's logits of both."""
         teacher = self.teachers["robust"]

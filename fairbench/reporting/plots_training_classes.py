@@ -15,7 +15,7 @@ from fairbench.reporting.drawing import Look
 from fairbench.reporting.plot_style import INK, MARKERS, SERIES, SMALL, label_width, shorten
 from fairbench.reporting.plots_training import Log, around, curve
 
-NAMED = 8
+NAMED = 6
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ class Recipe:
         compile: whether torch.compile is used in training.
         channels_last: the memory layout in training.
         sync_batch_norm: batch norm over all processes (CUDA only).
+        cache_teacher: whether teachers label the natural images once, before the first step; without augmentation only.
         average: None, or which weights are averaged: ("epoch", 0.85), ("step", 0.999), ("epoch", "uniform").
         awp: gamma of adversarial weight perturbation (Wu et al., NeurIPS 2020); 0 is off.
         awp_start: the fraction of the epochs where it begins.
@@ -60,6 +61,7 @@ class Recipe:
     compile: bool = False
     channels_last: bool = False
     sync_batch_norm: bool = False
+    cache_teacher: bool = False
     average: Average | None = None
     awp: float = 0.0
     awp_start: float = 0.0
@@ -91,7 +93,10 @@ class Recipe:
 
     def record(self) -> dict[str, Any]:
         """Return every value for the sidecar, but those that it holds elsewhere (architecture, radius, start)."""
-        return {name: value for name, value in asdict(self).items() if name not in _ELSEWHERE}
+        record = {name: value for name, value in asdict(self).items() if name not in _ELSEWHERE}
+        if not self.cache_teacher:
+            del record["cache_teacher"]  # records of trainings without it are as they always were
+        return record
 
     def change(self, **given: Any) -> Recipe:
         """Return the recipe with the values that are not None replaced."""

@@ -33,6 +33,7 @@ from fairbench.training.loop import Job
 from fairbench.training.recipe import Recipe
 from fairbench.training.recipe_names import find_recipe
 from fairbench.training.schedule import unreached
+from fairbench.training.teacher_labels import check_cache
 from fairbench.training.warm_start import without_warm_start
 
 #: Fixed, so that every method, student and teacher leaves the same images to validation.
@@ -139,6 +140,7 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
     }
     hyper: dict[str, Any] = {**recipe.hyper, **request.hyper}
     method = cls(train.num_classes, eps=threat.eps, teachers=teachers, slots=slots, **hyper)
+    check_cache(recipe, method)
     # After everything that may be refused: no warning stands beside an error.
     missed = " and ".join(f"{fraction:.0%}" for fraction in unreached(recipe.schedule, recipe.epochs))
     if missed:

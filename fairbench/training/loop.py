@@ -141,7 +141,8 @@ class Training:
         summary = class_summary(outcomes, self.job.validation.num_classes)
         self.averaging = False
         if self.average is not None:
-            accepted = self.method.accepts_average(state)
+            begun = self.average.begun(self.epoch, self.job.recipe.epochs)
+            accepted = self.method.accepts_average(state) and begun
             self.averaging = accepted and self.average.unit == "step"
             if accepted and self.average.unit == "epoch" and self.epoch > 0:
                 self.average.add(self.network)

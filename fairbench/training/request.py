@@ -30,9 +30,9 @@ from fairbench.progress import Progress, Silent
 from fairbench.threat import Threat
 from fairbench.training.forward import Forward
 from fairbench.training.loop import Job
-from fairbench.training.recipe import Recipe
+from fairbench.training.recipe import Recipe, check_sync_batch_norm
 from fairbench.training.recipe_names import find_recipe
-from fairbench.training.schedule import unreached
+from fairbench.training.schedule import too_short
 from fairbench.training.teacher_labels import check_cache
 from fairbench.training.warm_start import without_warm_start
 
@@ -112,6 +112,8 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
             recipe, request.init, request.dataset, request.samples_per_class, say
         )
     device = device_of(request.device)
+    if recipe.sync_batch_norm:
+        check_sync_batch_norm(str(device))
     paths = _teacher_paths(request, cls)
     threat = _threat(request)
     train, validation = _images(request, "train"), _images(request, "validation")
@@ -142,10 +144,8 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
     method = cls(train.num_classes, eps=threat.eps, teachers=teachers, slots=slots, **hyper)
     check_cache(recipe, method)
     # After everything that may be refused: no warning stands beside an error.
-    missed = " and ".join(f"{fraction:.0%}" for fraction in unreached(recipe.schedule, recipe.epochs))
-    if missed:
-        few = "1 epoch is" if recipe.epochs == 1 else f"{recipe.epochs} epochs are"
-        say(f"warning: {few} too few for the learning rate to change at {missed} of the schedule")
+    for sentence in too_short(recipe):
+        say(f"warning: {sentence}")
     settings = {
         "dataset": request.dataset,
         "norm": threat.norm,

@@ -36,6 +36,8 @@ def interruptions():
         "absld": {"method": "absld"},
         "dropout, best-sum": {"dropout": True, "select": "best-sum"},
         "average of steps, awp, flip": {"average": ("step", 0.9), "awp": 0.01, "augment": "flip"},
+        "average of late steps, late awp": {"average": ("step", 0.9, 0.5), "awp": 0.01, "awp_start": 0.5},
+        "average of late epochs": {"average": ("epoch", "uniform", 0.6), "select": "best-average"},
         "average of epochs": {"average": ("epoch", "uniform"), "select": "best-average"},
     }
     for name, options in everywhere.items():

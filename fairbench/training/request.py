@@ -31,7 +31,7 @@ from fairbench.threat import Threat
 from fairbench.training.forward import Forward
 from fairbench.training.loop import Job
 from fairbench.training.recipe import Recipe, check_sync_batch_norm
-from fairbench.training.recipe_names import find_recipe
+from fairbench.training.recipe_names import find_recipe, words_of
 from fairbench.training.schedule import too_short
 from fairbench.training.teacher_labels import check_cache
 from fairbench.training.warm_start import without_warm_start
@@ -102,7 +102,8 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
     say = (progress or Silent()).say
     cls = find_method(request.method)
     slots = {slot: find_class_rule(rule) for slot, rule in request.slots.items()}
-    recipe = find_recipe(request.recipe, request.dataset, request.method).change(**request.changes)
+    asked = words_of(request.hyper, request.slots, request.model, request.changes)
+    recipe = find_recipe(request.recipe, request.dataset, request.method, asked).change(**request.changes)
     if recipe.augment not in AUGMENTATIONS:
         raise unknown("augmentation", recipe.augment, AUGMENTATIONS)
     request = _completed(request, recipe)

@@ -16,7 +16,7 @@ from fairbench.models.checkpoint import read_sidecar
 from fairbench.training.averaging import WeightAverage
 from fairbench.training.recipe import Recipe, average_start
 from fairbench.training.recipe_names import find_recipe
-from fairbench.training.request import Request
+from fairbench.training.request import Request, prepare
 from fairbench.training.schedule import too_short
 from fairbench.training.train import train
 
@@ -195,3 +195,10 @@ def test_runs_too_short_for_a_start_say_so():
     assert too_short(plain.change(average=("epoch", 0.9, 0.99))) == []
     assert too_short(plain.change(awp=0.01, awp_start=0.9, average=("step", 0.9, 0.9))) == []
     assert too_short(plain) == []
+
+
+def test_a_paper_recipe_with_awp_keeps_its_start(monkeypatch):
+    """What a person gives for gamma goes before the recipe's; where AWP begins stays the recipe's."""
+    recipe = find_recipe("paper", "cifar10", "trades", ["--awp GAMMA"]).change(awp=0.01, epochs=20)
+    assert (recipe.awp, recipe.awp_start) == (0.01, 9 / 200)
+    assert prepare(Request("digits", "sat", changes={"awp": 0.01, "awp_start": 0.5})).recipe.awp_start == 0.5

@@ -81,7 +81,10 @@ def probability_worst(hits: npt.ArrayLike, count: npt.ArrayLike, index: int) -> 
     quantile = special.betaincinv(k[index] + 0.5, n[index] - k[index] + 0.5, (node + 1) / 2)
     # Classes with equal counts have equal posteriors: with 1,000 classes of 50 images only 51 differ.
     pairs, times = np.unique(np.stack([k[others], n[others]], axis=1), axis=0, return_counts=True)
-    above = special.betaincc(pairs[:, :1] + 0.5, pairs[:, 1:] - pairs[:, :1] + 0.5, quantile)
+    a, b = pairs[:, :1] + 0.5, pairs[:, 1:] - pairs[:, :1] + 0.5
+    # A class that is surely above even the highest quantile is a factor of 1: most classes are, and cost most.
+    near = special.betaincc(a[:, 0], b[:, 0], quantile.max()) < 1
+    above, times = special.betaincc(a[near], b[near], quantile), times[near]
     return float((weight / 2 * np.prod(above ** times[:, None], axis=0)).sum())
 
 

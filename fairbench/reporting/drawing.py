@@ -71,8 +71,17 @@ class Drawing:
             self._add("".join(f"M{a} {b}H{c}V{d}H{a}z" for a, b, c, d in rows), look)
 
     def marks(self, points: Sequence[Point], marker: str, size: float, look: Look) -> None:
-        """Add one of matplotlib's markers, `size` points wide, at each point; all of one look."""
-        if points:
+        """Add one of matplotlib's markers, `size` points wide, at each point; all of one look.
+
+        A point that comes again is left out: one path is filled once.
+        """
+        points = list(dict.fromkeys(points))
+        if points and marker == "o":
+            radius, width = _short(size / 2), _short(size)
+            half = f"a{radius} {radius} 0 1 0"
+            left = [(x - size / 2, y) for x, y in points]
+            self._add("".join(f"M{at}{half} {width} 0{half} -{width} 0z" for at in self._points(left)), look)
+        elif points:
             style = MarkerStyle(marker)
             one = style.get_path().transformed(style.get_transform() + Affine2D().scale(size))
             at = np.asarray(points, dtype=np.float64)

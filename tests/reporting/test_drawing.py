@@ -94,9 +94,11 @@ def test_paths_are_told_as_svg_tells_them() -> None:
     sheet.boxes([(1, 2, 3, 4)], Look(fill="#123456", alpha=0.5))
     sheet.marks([(50, 40)], "s", 4, Look("#000000", "#ffffff", 0.8, round=True))
     sheet.path(Path([(0, 0), (5, 5)]), Look("#000000", width=2))
+    sheet.marks([(20, 30), (20, 30)], "o", 5, INK)
     nodes = list(ET.fromstring(sheet.svg("t", "d")).iter(f"{SVG}path"))[1:]
     assert [node.get("d") for node in nodes] == [
         "M0 0Q10.13 10 20 0L30 80z", "M1 78H3V76H1z", "M48 42L52 42L52 38L48 38z", "M0 80L5 75",
+        "M17.5 50a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0z",
     ]  # fmt: skip
     assert {key: value for key, value in nodes[0].attrib.items() if key != "d"} == {
         "fill": "none", "stroke": "#000000", "stroke-dasharray": "4 3",

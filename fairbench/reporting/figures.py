@@ -69,7 +69,8 @@ def set_class_plot(sample_set: SampleSet) -> Plot | None:
     return Plot(
         f"{sample_set.key}-class-by-run", f"Each class in each run {under(attack)}",
         "Accuracy in %, sorted by the mean over the runs. Darker is more robust; a frame marks the worst class of each "
-        "column." + (" Only the lowest and highest classes are drawn; the table has all." if many else ""),
+        "column." + (" Only the lowest and highest classes are drawn, a run's worst perhaps not; the table has all."
+                   if many else ""),
         class_run_map(sample_set, attack), class_run_table(sample_set, attack),
     )  # fmt: skip
 

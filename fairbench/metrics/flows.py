@@ -8,7 +8,7 @@ Shape key: N samples, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -90,6 +90,22 @@ def flows(confusion: npt.ArrayLike) -> Flows:
     edges = [Edge(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
     edges.sort(key=lambda edge: (-edge.share_of_class, -edge.count, edge.source, edge.target))
     return Flows(count, sent, received, tuple(edges))
+
+
+class FlowsByAttack(Mapping[str, Flows]):
+    """The graph of each attack by its name, from (K, K) tables; made when it is asked for, since few are."""
+
+    def __init__(self, confusions: Mapping[str, Ints]) -> None:
+        self._confusions = dict(confusions)
+
+    def __getitem__(self, attack: str) -> Flows:
+        return flows(self._confusions[attack])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._confusions)
+
+    def __len__(self) -> int:
+        return len(self._confusions)
 
 
 def already_wrong(outcomes: Outcomes, attack: str, num_classes: int) -> Floats:

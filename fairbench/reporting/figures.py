@@ -41,7 +41,7 @@ class Plot:
 
 
 def set_plots(sample_set: SampleSet) -> list[Plot]:
-    """Return the plots that compare the runs of a sample set; none for a single run."""
+    """Return the plots that compare the averages and worst classes of a sample set; none for a single run."""
     attack, key = sample_set.strongest, sample_set.key
     if len(sample_set.having(attack)) < 2:
         return []
@@ -57,12 +57,22 @@ def set_plots(sample_set: SampleSet) -> list[Plot]:
             "Up and to the right is better. The closer to the dashed line, the more equal the classes.",
             average_against_worst(sample_set, attack), comparison,
         ),
-        Plot(
-            f"{key}-class-by-run", f"Each class in each run {under(attack)}",
-            "Accuracy in %. Darker is more robust; a frame marks the worst class of each column.",
-            class_run_map(sample_set, attack), class_run_table(sample_set, attack),
-        ),
     ]  # fmt: skip
+
+
+def set_class_plot(sample_set: SampleSet) -> Plot | None:
+    """Return each class in each run of a sample set; None for a single run."""
+    attack = sample_set.strongest
+    if len(sample_set.having(attack)) < 2:
+        return None
+    many = len(sample_set.views[0].class_names) > MANY
+    return Plot(
+        f"{sample_set.key}-class-by-run", f"Each class in each run {under(attack)}",
+        "Accuracy in %, sorted by the mean over the runs. Darker is more robust; a frame marks the worst class of each "
+        "column." + (" Only the lowest and highest classes are drawn, a run's worst perhaps not; the table has all."
+                   if many else ""),
+        class_run_map(sample_set, attack), class_run_table(sample_set, attack),
+    )  # fmt: skip
 
 
 def class_plot(view: RunView) -> Plot:

@@ -120,13 +120,14 @@ def classes_table(view: RunView, stem: str) -> Table:
     """Return rows = classes, the lowest under the strongest attack first; accuracy with Wilson's 95 % interval."""
     attacks = view.attacks
     order = class_order(view.of(view.strongest)["class_accuracy"])
-    absent = [c for c in range(len(view.class_names)) if c not in set(order)]
+    absent = sorted(set(range(len(view.class_names))) - set(order))
     columns = [Column("class", text=True), Column("n"), *(Column(f"{attack} %") for attack in attacks)]
+    count = view.of(view.strongest)["class_count"]
+    values = [(view.of(attack)["class_accuracy"], view.of(attack)["class_interval"]) for attack in attacks]
     rows = []
     for c in [*order, *absent]:
-        count = view.of(view.strongest)["class_count"][c]
-        cells = [percent_cell(view.of(a)["class_accuracy"][c], view.of(a)["class_interval"][c]) for a in attacks]
-        rows.append((Cell(view.class_names[c]), Cell(str(count)), *cells))
+        cells = [percent_cell(accuracy[c], interval[c]) for accuracy, interval in values]
+        rows.append((Cell(view.class_names[c]), Cell(str(count[c])), *cells))
     notes = [OWN_INTERVAL_NOTE]
     others = [a for a in attacks if view.of(a)["class_count"] != view.of(view.strongest)["class_count"]]
     if others:

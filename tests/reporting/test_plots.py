@@ -12,7 +12,7 @@ import pytest
 
 from fairbench.errors import BadInput
 from fairbench.outcomes import Outcomes
-from fairbench.reporting.figures import class_plot, run_plots, set_plots, training_plots
+from fairbench.reporting.figures import class_plot, run_plots, set_class_plot, set_plots, training_plots
 from fairbench.reporting.plot_style import inline, share_colour, shorten
 from fairbench.reporting.plots_classes import class_dots, class_order, shown_classes
 from fairbench.reporting.plots_one_run import confusion_map
@@ -40,7 +40,9 @@ def test_equal_runs_give_equal_bytes_whatever_the_persons_settings(ten: Callable
 
 def test_every_plot_is_well_formed_described_and_tabled(ten: Callable[..., Run]) -> None:
     one = view_runs([ten("a", "first"), ten("b", "second", better=1)])[0]
-    plots = [*set_plots(one), *(plot for view in one.views for plot in [class_plot(view), *run_plots(view)])]
+    every = set_class_plot(one)
+    assert every is not None
+    plots = [every, *set_plots(one), *(plot for view in one.views for plot in [class_plot(view), *run_plots(view)])]
     assert len({plot.key for plot in plots}) == len(plots) == 11
     for plot in plots:
         root = ET.fromstring(plot.svg)
@@ -100,7 +102,7 @@ def test_many_classes_keep_the_lowest_and_the_highest(make_run: Callable[..., Ru
     view = view_runs([run])[0].views[0]
     words = _words(class_dots(view, "pgd20"))
     assert [word for word in words if word in names] == [f"class {i}" for i in [*range(22), *range(52, 60)]]
-    assert "classes between: see the table" in words
+    assert "… 30 classes between are in the table …" in words
     flows = _words(confusion_map(view, "pgd20"))
     assert "class 0 → class 1" in flows, "more than 20 classes: the largest confusions instead of a map"
 

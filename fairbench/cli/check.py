@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(name="check")
 @checkpoint_options
-@click.option("--norm", default="Linf", show_default=True, metavar="Linf|L2|L1", help="Of the radius.")
+@click.option("--norm", metavar="Linf|L2|L1", help="Of the radius. Default: Linf; of an rb: model its own.")
 @click.option("--eps", metavar="8/255", help="Radius for pixels in [0, 1]. Default: the data set's.")
 @click.option("--samples-per-class", type=WholeNumber(1), help="The first N of each class. Default: 200 in all.")
 @click.option("--batch-size", type=WholeNumber(1), help="Images per forward. Default: fixed per model and data.")
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 @click.option("--transfer-normalize", metavar="none|NAME|MEAN/STD", help="Its normalisation. Default: its sidecar's.")
 def command(checkpoint: Path, **options: Any) -> None:
     """Look for signs that attacks on CHECKPOINT fail for other reasons than robustness.
+
+    CHECKPOINT is a file, or with the extra 'zoo' the name of a published model, as in 'fairbench eval'.
 
     Exit 0 where no flag was raised, 1 where one was, 2 where `eval` would refuse the model. That no flag was raised
     proves nothing. A minute for small networks; write nothing.
@@ -64,7 +66,7 @@ def _checked(
     checkpoint: Path,
     *,
     device: torch.device,
-    norm: str,
+    norm: str | None,
     eps: str | None,
     samples_per_class: int | None,
     batch_size: int | None,
@@ -77,6 +79,7 @@ def _checked(
     progress: Any,
     **place: Any,
 ) -> tuple[CheckResult, tuple[str, ...]]:
+    from fairbench.cli.eval_zoo import is_zoo_name, open_published
     from fairbench.evaluation.masking.check import check_model
     from fairbench.evaluation.plan import threat_for
     from fairbench.evaluation.trust import Trust
@@ -84,8 +87,11 @@ def _checked(
     if transfer_from is None and (transfer_model is not None or transfer_normalize is not None):
         raise click.UsageError("--transfer-model and --transfer-normalize describe the network of --transfer-from.")
     trust = Trust(accept)
-    opened = open_checkpoint(checkpoint, device=device, **place)
-    threat = threat_for(opened.dataset.name, norm, eps)
+    if is_zoo_name(checkpoint.as_posix()):
+        opened, norm, eps = open_published(checkpoint.as_posix(), norm=norm, eps=eps, **place)
+    else:
+        opened = open_checkpoint(checkpoint, device=device, **place)
+    threat = threat_for(opened.dataset.name, norm or "Linf", eps)
     surrogate = None
     if transfer_from is not None:
         from fairbench.models.load import load_checkpoint

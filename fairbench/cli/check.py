@@ -12,7 +12,9 @@ from fairbench.cli.whole_number import WholeNumber
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
+    from fairbench.data.dataset import Dataset
     from fairbench.evaluation.masking.check import CheckResult
 
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="cpu", show_default=True, metavar="cpu|cuda|cuda:N", help="Where it runs.")
 @click.option("--seed", type=WholeNumber(0), default=0, show_default=True, help="Of the attacks' noise.")
 @click.option("--accept", multiple=True, metavar="CHECK", help="Override a refusal, as printed in it; repeatable.")
-@click.option("--transfer-from", metavar="CHECKPOINT", help="Another network for the same images, to transfer from.")
+@click.option("--transfer-from", metavar="CHECKPOINT", help="Another network for the same images: file or name.")
 @click.option("--transfer-model", metavar="NAME|FILE.py:factory", help="Its architecture. Default: its sidecar's.")
 @click.option("--transfer-normalize", metavar="none|NAME|MEAN/STD", help="Its normalisation. Default: its sidecar's.")
 def command(checkpoint: Path, **options: Any) -> None:
@@ -93,7 +95,11 @@ def _checked(
         opened = open_checkpoint(checkpoint, device=device, **place)
     threat = threat_for(opened.dataset.name, norm or "Linf", eps)
     surrogate = None
-    if transfer_from is not None:
+    if transfer_from is not None and is_zoo_name(transfer_from):
+        surrogate = _published_surrogate(
+            transfer_from, opened.dataset, transfer_model, transfer_normalize, place["data_dir"]
+        ).to(device)
+    elif transfer_from is not None:
         from fairbench.models.load import load_checkpoint
 
         surrogate = load_checkpoint(
@@ -106,6 +112,20 @@ def _checked(
         normalizations=opened.normalizations, progress=progress,
     )  # fmt: skip
     return result, opened.dataset.class_names
+
+
+def _published_surrogate(
+    name: str, dataset: Dataset, model: str | None, normalize: str | None, data_dir: str | None
+) -> nn.Module:
+    """Return the published model `name` for images that are open already."""
+    from fairbench.errors import BadInput
+    from fairbench.models.zoo import check_classes, find_zoo_model
+
+    if model is not None:
+        raise BadInput(f"--transfer-model was given, but {name[:100]} has its own architecture; leave it out.")
+    loaded = find_zoo_model(name, data_dir=data_dir, normalize=normalize, own_images=True).load()
+    check_classes(loaded, dataset)
+    return loaded.model
 
 
 def _sentence(result: CheckResult) -> str:

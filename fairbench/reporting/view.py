@@ -21,7 +21,7 @@ from fairbench.metrics.comparable import resolved_difference
 from fairbench.metrics.summary import metrics_bytes
 from fairbench.outcomes import NATURAL
 from fairbench.reporting.attack_names import in_order, parts_of, top_level
-from fairbench.reporting.flags import all_flags, raised_flags
+from fairbench.reporting.flags import ACCEPTED, all_flags, raised_flags
 from fairbench.reporting.table import TO
 from fairbench.reporting.table_formats import plain
 from fairbench.runs import Run
@@ -93,6 +93,11 @@ class RunView:
     def raised(self) -> tuple[str, ...]:
         """The names of the flags that say that a number may be too good: all but those of accepted checks."""
         return tuple(dict.fromkeys(plain(str(flag.get("name"))) for flag in raised_flags(self.record)))
+
+    @cached_property
+    def accepted(self) -> tuple[str, ...]:
+        """The names of the checks that a person accepted."""
+        return tuple(plain(str(f.get("name"))) for f in self.flags if f.get("severity") == ACCEPTED)
 
     @property
     def short(self) -> str:

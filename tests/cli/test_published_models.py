@@ -166,3 +166,7 @@ def test_the_probes_of_check_run_on_a_published_model(here: Path, capsys: pytest
     asked = ["check", HF, "--dataset", "npz:tiny.npz", "--data-dir", "data", "--eps", "1/255", "--threads", "1"]
     assert run(asked) == 0
     assert "no flag raised by 9 probes on 20 images" in capsys.readouterr().out
+    assert run([*asked, "--samples-per-class", "1", "--transfer-from", HF]) == 0
+    assert "no flag raised by 10 probes on 10 images" in capsys.readouterr().out  # the tenth is the transfer
+    said = bad(capsys, *asked, "--transfer-from", HF, "--transfer-model", "resnet18")
+    assert "--transfer-model was given, but hf:me/tiny has its own architecture" in said

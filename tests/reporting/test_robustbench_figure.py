@@ -229,3 +229,7 @@ def test_one_judgement_of_flags(tmp_path: Path) -> None:
     assert {rows[name] for name in rows if name.startswith("accepted")} == {(1, False)}
     assert {rows[name] for name in rows if name.startswith("flagged")} == {(None, True)}
     assert raised_flags({"flags": None}) == ()
+    assert run(["leaderboard", str(accepted), str(flagged), "--out", str(tmp_path / "board")]) == 0
+    page = (tmp_path / "board" / "leaderboard.md").read_text()
+    assert page.count("| normalize (accepted) |") == 1
+    assert page.count("| normalize |") == 1

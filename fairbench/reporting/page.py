@@ -9,6 +9,7 @@ from fairbench.outcomes import NATURAL
 from fairbench.provenance import fairbench_version
 from fairbench.reporting.figures import Plot, class_plot, run_plots, set_class_plot, set_plots, training_plots
 from fairbench.reporting.figures_why import Why, rankings_of, why_of
+from fairbench.reporting.flags import ACCEPTED, raised_flags
 from fairbench.reporting.table import Table, shortened
 from fairbench.reporting.tables import (
     attack_tables,
@@ -24,7 +25,7 @@ from fairbench.reporting.tables_records import (
     samples_table,
     shared_samples_table,
 )
-from fairbench.reporting.view import ACCEPTED, RunView, SampleSet, by_model
+from fairbench.reporting.view import RunView, SampleSet, by_model
 from fairbench.reporting.words import (
     BigNumber,
     listed,
@@ -173,7 +174,7 @@ def build_page(sets: Sequence[SampleSet], removal: RemovalStory | None = None) -
     told = tuple(_model(name, place, runs) for place, (name, runs) in enumerate(models.items(), start=1))
     comparisons = tuple(_comparison(sample_set, told) for sample_set in sets) if len(views) > 1 else ()
     samples, provenance = samples_table(sets), tuple(provenance_tables(sets))
-    raised = [flag for view in views for flag in view.flags if flag.get("severity") != ACCEPTED]
+    raised = [flag for view in views for flag in raised_flags(view.record)]
     return Page(
         title=title,
         subtitle=tuple(f"{sample_set.samples}; {sample_set.threat}" for sample_set in sets),

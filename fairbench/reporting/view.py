@@ -20,12 +20,11 @@ from fairbench.metrics.comparable import resolved_difference
 from fairbench.metrics.summary import metrics_and_text
 from fairbench.outcomes import NATURAL
 from fairbench.reporting.attack_names import in_order, parts_of, top_level
+from fairbench.reporting.flags import ACCEPTED, all_flags, raised_flags
 from fairbench.reporting.table import TO
 from fairbench.reporting.table_formats import plain
 from fairbench.runs import Run
 
-#: The severity of a refusal that a person overrode with --accept.
-ACCEPTED = "accepted"
 _NEEDED = {"dataset": ("name", "split", "class_names", "num_classes"), "model": ("name",), "threat": ("norm", "eps")}
 
 
@@ -83,12 +82,17 @@ class RunView:
     @cached_property
     def flags(self) -> tuple[Mapping[str, Any], ...]:
         """The flags of the run's record."""
-        return tuple(flag for flag in self.record.get("flags") or () if isinstance(flag, Mapping))
+        return all_flags(self.record)
 
     @cached_property
     def raised(self) -> tuple[str, ...]:
         """The names of the flags that say that a number may be too good: all but those of accepted checks."""
-        return tuple(dict.fromkeys(plain(str(f.get("name"))) for f in self.flags if f.get("severity") != ACCEPTED))
+        return tuple(dict.fromkeys(plain(str(flag.get("name"))) for flag in raised_flags(self.record)))
+
+    @cached_property
+    def accepted(self) -> tuple[str, ...]:
+        """The names of the checks that a person accepted."""
+        return tuple(plain(str(f.get("name"))) for f in self.flags if f.get("severity") == ACCEPTED)
 
     @property
     def short(self) -> str:

@@ -112,6 +112,10 @@ class Method(nn.Module):
         """Return which of the losses "natural" and "robust" have a coefficient of 0 as the method is set."""
         return set()
 
+    def starts(self) -> dict[str, float]:
+        """Return {what begins later than the training, in words: the fraction of the epochs}. Overrides call this."""
+        return {what: at for rule in self._each_rule() for what, at in rule.starts().items()}
+
     def asks_of_x(self) -> tuple[str, ...]:
         """Return the roles of the teachers that label the natural image itself in every step."""
         return ()

@@ -63,6 +63,10 @@ class CFARule(ClassRule):
         self.register_buffer("beta_factor", torch.ones(num_classes, dtype=torch.float64))
         self.robust_accuracy = ClassMeter(num_classes)
 
+    def starts(self) -> dict[str, float]:
+        """Return when the classes get radii and betas of their own."""
+        return {"CFA to set radii by class": self.start}
+
     def radius(self, y: Tensor, eps: Tensor, step_size: Tensor) -> tuple[Tensor, Tensor]:
         """Return each sample's class radius; step sizes as they are."""
         return eps * self.radius_factor[y], step_size

@@ -84,6 +84,10 @@ class ClassRule(nn.Module):
         """Return (B,) temperatures of the teacher's labels for the loss `term`: slot retemper."""
         raise NotImplementedError
 
+    def starts(self) -> dict[str, float]:
+        """Return {what begins later than the training, in words: the fraction of the epochs}."""
+        return {}
+
     def begin_epoch(self, state: EpochState) -> None:
         """Act before an epoch; what must survive an interruption is a buffer."""
 

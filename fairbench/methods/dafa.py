@@ -67,6 +67,10 @@ class DAFARule(ClassRule):
         weight = self.class_weight[y]
         return weight if term == "natural" or "natural" not in logits else torch.ones_like(weight)
 
+    def starts(self) -> dict[str, float]:
+        """Return when the classes get their weights."""
+        return {"DAFA to weigh classes": self.warmup}
+
     def radius(self, y: Tensor, eps: Tensor, step_size: Tensor) -> tuple[Tensor, Tensor]:
         """Return each sample's radius and step size, both scaled by its class weight."""
         return eps * self.class_weight[y], step_size * self.class_weight[y]

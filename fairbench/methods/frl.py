@@ -96,6 +96,10 @@ class FRLRule(ClassRule):
         weight = (self.natural_weight if term == "natural" else self.robust_weight)[y]
         return weight / distributed.mean_(weight)
 
+    def starts(self) -> dict[str, float]:
+        """Return when the multipliers' rate is halved."""
+        return {"FRL to halve its rate": self.halving}
+
     def radius(self, y: Tensor, eps: Tensor, step_size: Tensor) -> tuple[Tensor, Tensor]:
         """Return each sample's class radius, and the step size of the largest one in the batch for all."""
         present = distributed.sum_(one_hot(y, self.num_classes).sum(0)) > 0

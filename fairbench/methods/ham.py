@@ -78,6 +78,10 @@ class HAM(SAT):
         self.register_buffer("saved_backwards", torch.zeros((), dtype=torch.int64))
         self.survivors = ClassMeter(num_classes)
 
+    def starts(self) -> dict[str, float]:
+        """Return when hard examples are mined."""
+        return super().starts() | {"HAM to mine hard examples": self.begin}
+
     def begin_epoch(self, state: EpochState) -> None:
         """Begin to mine when the time has come, and to tally anew."""
         super().begin_epoch(state)

@@ -79,9 +79,17 @@ class IAD(ARD):
     def begin_epoch(self, state: EpochState) -> None:
         """Begin to doubt the teacher when the time has come."""
         super().begin_epoch(state)
-        default = 60 / 200 if self.variant == "I" else 40 / 200
-        begun = state.epoch >= state.at(default if self.begin is None else self.begin)
+        begun = state.epoch >= state.at(self._begin)
         self.exponent.fill_(self.beta if begun else 0.0)
+
+    @property
+    def _begin(self) -> float:
+        default = 60 / 200 if self.variant == "I" else 40 / 200
+        return default if self.begin is None else self.begin
+
+    def starts(self) -> dict[str, float]:
+        """Return when the teacher is doubted."""
+        return super().starts() | {"IAD to doubt its teacher": self._begin}
 
     def asks_of_x(self) -> tuple[str, ...]:
         """Return the role of the teacher that labels the natural image: none in variant II."""

@@ -145,7 +145,7 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
     method = cls(train.num_classes, eps=threat.eps, teachers=teachers, slots=slots, **hyper)
     check_cache(recipe, method)
     # After everything that may be refused: no warning stands beside an error.
-    for sentence in too_short(recipe):
+    for sentence in too_short(recipe, method.starts()):
         say(f"warning: {sentence}")
     settings = {
         "dataset": request.dataset,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fairbench.methods.batch import epoch_at
 from fairbench.training.recipe import Recipe, average_start
@@ -39,13 +39,23 @@ def unreached(schedule: Sequence[tuple[float, float]], epochs: int) -> list[floa
     return [fraction for (fraction, _), place, end in zip(schedule, places, following, strict=True) if place >= end]
 
 
-def too_short(recipe: Recipe) -> list[str]:
-    """Return one sentence for each part of the schedule that the recipe's epochs are too few for."""
+def too_short(recipe: Recipe, starts: Mapping[str, float]) -> list[str]:
+    """Return one sentence for each part of the schedule that the recipe's epochs are too few for.
+
+    Args:
+        recipe: with its epochs.
+        starts: of the method: {what it would do later, in words: the fraction of the epochs}.
+    """
     few = "1 epoch is" if recipe.epochs == 1 else f"{recipe.epochs} epochs are"
     missed = " and ".join(f"{fraction:.0%}" for fraction in unreached(recipe.schedule, recipe.epochs))
     sentences = [f"{few} too few for the learning rate to change at {missed} of the schedule"] if missed else []
     if recipe.awp and epoch_at(recipe.awp_start, recipe.epochs) >= recipe.epochs:
         sentences.append(f"{few} too few for AWP to begin at {recipe.awp_start:.0%} of the schedule")
+    sentences += [
+        f"{few} too few for {what}, which would begin at {at:.0%} of the schedule"
+        for what, at in starts.items()
+        if epoch_at(at, recipe.epochs) >= recipe.epochs
+    ]
     # The last epoch's weights enter an average over epochs after its end, an average over steps within it.
     if recipe.average is not None and recipe.average[0] == "step":
         start = average_start(recipe.average)

@@ -64,9 +64,13 @@ def train(
     if _is_finished(checkpoint, state_path, settings):
         progress.say(f"{checkpoint} is finished already")
         return checkpoint
-    if (read_state(state_path) or {}).get("finished"):
+    again = (read_state(state_path) or {}).get("finished")
+    distributed.barrier()  # every process has looked before one of them changes anything
+    if again:
         progress.say(f"{checkpoint} was finished, but is missing or damaged: training it again")
-        state_path.unlink()
+        if distributed.is_main():
+            state_path.unlink()
+        distributed.barrier()
     every_value = folder / f"{name}.settings.json"
     if distributed.is_main():
         write_whole(every_value, to_json(settings))

@@ -12,6 +12,7 @@ from torch import nn
 
 from fairbench.cli import run
 from fairbench.errors import BadInput
+from fairbench.methods import CLASS_RULES
 from fairbench.models.checkpoint import read_sidecar
 from fairbench.training.averaging import WeightAverage
 from fairbench.training.recipe import Recipe, average_start
@@ -186,15 +187,36 @@ def test_one_process_that_shares_with_nobody_computes_the_same(tiny):
 def test_runs_too_short_for_a_start_say_so():
     """.99 of 10 epochs is the end of the tenth: no step is left for AWP or an average, but the last weights are."""
     plain = Recipe("r", 10, 2, 0.1)
-    assert too_short(plain.change(awp=0.01, awp_start=0.99)) == [
+    assert too_short(plain.change(awp=0.01, awp_start=0.99), {}) == [
         "10 epochs are too few for AWP to begin at 99% of the schedule"
     ]
-    assert too_short(plain.change(average=("step", 0.9, 0.99))) == [
+    assert too_short(plain.change(average=("step", 0.9, 0.99)), {}) == [
         "10 epochs are too few for weights to enter the average from 99% of the schedule on"
     ]
-    assert too_short(plain.change(average=("epoch", 0.9, 0.99))) == []
-    assert too_short(plain.change(awp=0.01, awp_start=0.9, average=("step", 0.9, 0.9))) == []
-    assert too_short(plain) == []
+    assert too_short(plain.change(average=("epoch", 0.9, 0.99)), {}) == []
+    assert too_short(plain.change(awp=0.01, awp_start=0.9, average=("step", 0.9, 0.9)), {}) == []
+    assert too_short(plain, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "slots", "what"),
+    [
+        ("dafa", {}, "DAFA to weigh classes"),
+        ("trades", {"reweight": "dafa"}, "DAFA to weigh classes"),
+        ("cfa", {}, "CFA to set radii by class"),
+        ("frl", {}, "FRL to halve its rate"),
+        ("ham", {}, "HAM to mine hard examples"),
+        ("iad", {}, "IAD to doubt its teacher"),
+    ],
+)
+def test_runs_too_short_for_a_method_to_act_say_so(tiny, name, slots, what):
+    """At a fraction f of e epochs it begins with epoch max(1, round(f * e)), which one epoch never reaches."""
+    rules = {slot: CLASS_RULES[rule] for slot, rule in slots.items()}
+    starts = tiny.job(name, slots=rules, hyper={"steps": 4}).method.starts()
+    assert list(starts) == [what]
+    (told,) = too_short(Recipe("r", 1, 2, 0.1), starts)
+    assert told == f"1 epoch is too few for {what}, which would begin at {starts[what]:.0%} of the schedule"
+    assert too_short(Recipe("r", 30, 2, 0.1), starts) == []
 
 
 def test_a_paper_recipe_with_awp_keeps_its_start(monkeypatch):

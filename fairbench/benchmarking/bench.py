@@ -7,7 +7,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from fairbench.benchmarking.board import Board, Entry, write_board
+from fairbench.benchmarking.board import write_board
+from fairbench.benchmarking.entries import Board, Entry
 from fairbench.benchmarking.plan import chosen_rows, claim_folder, is_done, jobs_of
 from fairbench.benchmarking.results import read_metrics, read_result
 from fairbench.benchmarking.runner import Ending, Runner, worst_code

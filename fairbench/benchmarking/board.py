@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fairbench.benchmarking.results import INACTIVE_BELOW, SeedResult
-from fairbench.benchmarking.suites import LEAST_EPOCHS, Row, Suite
+from fairbench.benchmarking.board_json import board_json
+from fairbench.benchmarking.entries import Board, Entry, mean, remarks
+from fairbench.benchmarking.results import INACTIVE_BELOW
+from fairbench.benchmarking.suites import LEAST_EPOCHS
 from fairbench.metrics import seed_interval
 from fairbench.outcomes import NATURAL
 from fairbench.reporting.table import Cell, Column, Table
@@ -19,50 +19,8 @@ from fairbench.reporting.table_formats import to_markdown
 from fairbench.runs import to_json
 from fairbench.whole_file import write_whole
 
-SCHEMA_VERSION = 1
 _ACCURACIES = (("average", "average"), ("worst_class", "worst"), ("normalized_std", "NSD"))
 _COST = ("forwards", "backwards", "teacher_forwards", "teacher_backwards")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One row: the seeds that are finished, and why the others are not ({seed: reason})."""
-
-    row: Row
-    seeds: tuple[SeedResult, ...]
-    missing: Mapping[int, str]
-
-    def values(self, attack: str, metric: str) -> list[float]:
-        """Return one number per finished seed."""
-        return [one.value(attack, metric) for one in self.seeds]
-
-    def paired(self, other: Entry, of: Callable[[SeedResult], float]) -> tuple[list[float], list[float]]:
-        """Return the numbers of both on the seeds that both have."""
-        theirs = {one.seed: of(one) for one in other.seeds}
-        ours = {one.seed: of(one) for one in self.seeds if one.seed in theirs}
-        return list(ours.values()), [theirs[seed] for seed in ours]
-
-
-@dataclass(frozen=True)
-class Board:
-    """A suite's entries; `teachers` are {role: {attack: metrics}} of those that are finished."""
-
-    suite: Suite
-    entries: tuple[Entry, ...]
-    teachers: Mapping[str, Mapping[str, Any]]
-
-    def entry(self, name: str) -> Entry | None:
-        """Return a row's entry, None where it is not in this call."""
-        return next((entry for entry in self.entries if entry.row.name == name), None)
-
-    def ranked(self) -> list[Entry]:
-        """Return the entries by their mean worst class under the ranking attack; those without a seed come last."""
-
-        def key(entry: Entry) -> tuple[bool, float, float]:
-            worst, average = (entry.values(self.suite.ranked_by, metric) for metric in ("worst_class", "average"))
-            return (not worst, -_mean(worst), -_mean(average)) if worst else (True, 0.0, 0.0)
-
-        return sorted(self.entries, key=key)
 
 
 def write_board(board: Board, folder: Path) -> tuple[Path, Path]:
@@ -71,19 +29,6 @@ def write_board(board: Board, folder: Path) -> tuple[Path, Path]:
     write_whole(paths[0], to_json(board_json(board)))
     write_whole(paths[1], board_markdown(board))
     return paths
-
-
-def board_json(board: Board) -> dict[str, Any]:
-    """Return the content of leaderboard.json: every number per seed, and what the tables say of them."""
-    suite = board.suite
-    return {
-        "schema": SCHEMA_VERSION,
-        "suite": suite.name, "dataset": suite.dataset, "eps": suite.eps, "model": suite.model,
-        "teacher_model": suite.teacher_model, "samples_per_class": suite.samples_per_class, "epochs": suite.epochs,
-        "ranked_by": suite.ranked_by, "baseline": suite.baseline, "inactive_below": INACTIVE_BELOW,
-        "teachers": {role: _brief(metrics) for role, metrics in board.teachers.items()},
-        "entries": [_entry_json(board, entry) for entry in board.ranked()],
-    }  # fmt: skip
 
 
 def board_markdown(board: Board) -> str:
@@ -101,7 +46,8 @@ def board_markdown(board: Board) -> str:
         f"# {suite.name}\n",
         f"{what}. Made by `fairbench bench --suite {suite.name}`.\n",
         f"{suite.samples_per_class} training images of each class, {suite.epochs} epochs of the common recipe for "
-        f"every row, {suite.model}, Linf {suite.eps}, {images}. Accuracies in %, mean ± standard deviation over seeds; "
+        f"every row, learning rate {suite.lr} and the published loss but for what remarks name, {suite.model}, "
+        f"Linf {suite.eps}, {images}. Accuracies in %, mean ± standard deviation over seeds; "
         "NSD is the standard deviation over classes divided by their mean. Differences are paired by seed, in points, "
         'with their 95 % t interval over seeds. "If equal" is the worst class that these test images would show if all '
         "classes were as accurate as their average. A row is inactive where its class state differs by less than "
@@ -131,14 +77,14 @@ def _main_table(board: Board) -> Table:
             _spread(entry.values(NATURAL, "average")),
             _spread(entry.values(attack, "average")),
             _spread(entry.values(attack, "worst_class")),
-            _percent(_mean([one.worst_if_equal(attack) for one in entry.seeds])),
+            _percent(mean([one.worst_if_equal(attack) for one in entry.seeds])),
             _spread(entry.values(attack, "normalized_std"), "normalized_std"),
         ]
         compared = [
             _difference(entry, baseline, attack, metric) if entry is not baseline else Cell("")
             for metric in ("worst_class", "average")
         ]
-        value = _rho(entry, baseline, attack)
+        value = entry.rho(baseline, attack)
         shown_rho = "" if entry is baseline or math.isnan(value) else f"{value:+.2f}"
         rows.append((
             Cell(str(rank) if entry.seeds else ""), Cell(entry.row.name), *shown, *compared, Cell(shown_rho),
@@ -168,7 +114,7 @@ def _base_table(board: Board) -> Table:
         if base is None:
             continue
         for metric, words in (("worst_class", "the worst class"), ("average", "the average")):
-            pair = entry.paired(base, _reader(board.suite.ranked_by, metric))
+            pair = entry.paired(base, board.suite.ranked_by, metric)
             if pair[0]:
                 what = f"{words} of {entry.row.name} - {base.row.name} under {board.suite.ranked_by}"
                 rows.append((Cell(entry.row.name), Cell(base.row.name), Cell(seed_interval(*pair).sentence(what))))
@@ -197,31 +143,8 @@ def _cost_table(board: Board) -> Table:
     return Table("cost", "Cost of one training, mean over seeds", columns, tuple(rows), (note,))
 
 
-def remarks(entry: Entry) -> str:
-    """Return "inactive" and why seeds are missing, in words."""
-    words = [] if entry.row.start is None else ["after {1} epochs of {0}".format(*entry.row.start)]
-    idle = sum(one.inactive for one in entry.seeds)
-    if idle:
-        words.append("inactive" if idle == len(entry.seeds) else f"inactive in {idle} of {len(entry.seeds)} seeds")
-    reasons: dict[str, list[int]] = {}
-    for seed, reason in entry.missing.items():
-        reasons.setdefault(reason, []).append(seed)
-    for reason, seeds in reasons.items():
-        words.append(f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}: {reason}")
-    return "; ".join(words)
-
-
-def _reader(attack: str, metric: str) -> Callable[[SeedResult], float]:
-    return lambda one: one.value(attack, metric)
-
-
-def _rho(entry: Entry, baseline: Entry | None, attack: str) -> float:
-    pairs = {one.seed: one for one in baseline.seeds} if baseline else {}
-    return _mean([one.rho_over(pairs[one.seed], attack) for one in entry.seeds if one.seed in pairs])
-
-
 def _difference(entry: Entry, baseline: Entry | None, attack: str, metric: str) -> Cell:
-    pair = entry.paired(baseline, _reader(attack, metric)) if baseline else ([], [])
+    pair = entry.paired(baseline, attack, metric) if baseline else ([], [])
     if not pair[0]:
         return Cell("")
     found = seed_interval(*pair)
@@ -229,53 +152,17 @@ def _difference(entry: Entry, baseline: Entry | None, attack: str, metric: str) 
     return Cell(f"{100 * found.mean:+.1f}{limits}")
 
 
-def _entry_json(board: Board, entry: Entry) -> dict[str, Any]:
-    attack, found = board.suite.ranked_by, {}
-    for name in dict.fromkeys((board.suite.baseline, entry.row.base)):
-        other = board.entry(name) if name else None
-        if other is None or other is entry:
-            continue
-        metrics = {}
-        for metric in ("worst_class", "average"):
-            pair = entry.paired(other, _reader(attack, metric))
-            if pair[0]:
-                metrics[metric] = {**vars(seed_interval(*pair)), "decided": seed_interval(*pair).decided}
-        found[str(name)] = {**metrics, "rho": _rho(entry, other, attack)}
-    return {
-        "name": entry.row.name, "method": entry.row.method, "hyper": list(entry.row.hyper), "base": entry.row.base,
-        "start": entry.row.start, "lr": entry.row.lr, "remarks": remarks(entry),
-        "missing": {str(seed): reason for seed, reason in entry.missing.items()},
-        "difference": found,
-        "seeds": [
-            {
-                "seed": one.seed, "inactive": one.inactive, "cost": dict(one.cost),
-                "class_state_range": dict(one.ranges), "attacks": _brief(one.metrics),
-            }
-            for one in entry.seeds
-        ],
-    }  # fmt: skip
-
-
-def _brief(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("average", "class_average", "worst_class", "normalized_std", "class_accuracy", "class_count", "if_equal")
-    return {attack: {name: of[name] for name in names} for attack, of in metrics.items()}
-
-
 def _activity(entry: Entry) -> str:
     names = dict.fromkeys(name for one in entry.seeds for name in one.ranges)
-    return ", ".join(f"{name} {_mean([one.ranges[name] for one in entry.seeds]):.2f}" for name in names)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else math.nan
+    return ", ".join(f"{name} {mean([one.ranges[name] for one in entry.seeds]):.2f}" for name in names)
 
 
 def _spread(values: Sequence[float], metric: str = "average") -> Cell:
-    if not len(values) or math.isnan(_mean(values)):
+    if not len(values) or math.isnan(mean(values)):
         return Cell("")
     scale, digits = (1, 3) if metric == "normalized_std" else (100, 1)
-    mean = f"{scale * _mean(values):.{digits}f}"
-    return Cell(mean if len(values) < 2 else f"{mean} ± {scale * float(np.std(values, ddof=1)):.{digits}f}")
+    middle = f"{scale * mean(values):.{digits}f}"
+    return Cell(middle if len(values) < 2 else f"{middle} ± {scale * float(np.std(values, ddof=1)):.{digits}f}")
 
 
 def _percent(value: float) -> Cell:
@@ -283,8 +170,8 @@ def _percent(value: float) -> Cell:
 
 
 def _million(values: Sequence[float]) -> Cell:
-    return Cell(f"{_mean(values) / 1e6:.2f}" if len(values) else "")
+    return Cell(f"{mean(values) / 1e6:.2f}" if len(values) else "")
 
 
 def _number(values: Sequence[float]) -> Cell:
-    return Cell(f"{_mean(values):.1f}" if len(values) else "")
+    return Cell(f"{mean(values):.1f}" if len(values) else "")

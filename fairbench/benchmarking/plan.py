@@ -10,7 +10,6 @@ from pathlib import Path
 
 from fairbench.benchmarking.suites import SUITES, Row, Suite
 from fairbench.errors import BadInput, unknown
-from fairbench.methods import METHODS
 from fairbench.runs import read_json, to_json
 from fairbench.whole_file import write_whole
 
@@ -46,16 +45,18 @@ def find_suite(name: str) -> Suite:
 def chosen_rows(suite: Suite, names: Sequence[str] | None) -> tuple[Row, ...]:
     """Return the rows of some names in the suite's order, and the baseline, without which nothing is compared.
 
+    None is every row but the extra ones.
+
     Raises:
         BadInput: the suite has no such row.
     """
     if names is None:
         return suite.rows
-    known = [row.name for row in suite.rows]
+    known = [row.name for row in (*suite.rows, *suite.extra)]
     for name in names:
         if name not in known:
             raise unknown(f"method of suite {suite.name}:", name, known)
-    return tuple(row for row in suite.rows if row.name in (*names, suite.baseline))
+    return tuple(row for row in (*suite.rows, *suite.extra) if row.name in (*names, suite.baseline))
 
 
 def jobs_of(suite: Suite, rows: Sequence[Row], seeds: int, out: Path, data_dir: str | None = None) -> list[Job]:
@@ -65,7 +66,7 @@ def jobs_of(suite: Suite, rows: Sequence[Row], seeds: int, out: Path, data_dir: 
     """
     dataset = suite.dataset.format(data=data_dir or os.environ.get("FAIRBENCH_DATA") or "data")
     where = ("--data-dir", data_dir) if data_dir is not None else ()
-    roles = dict.fromkeys(role for row in rows for role in METHODS[row.method].roles)
+    roles = dict.fromkeys(role for row in rows for role in row.teachers)
     jobs = [
         Job(
             f"teacher-{role}",
@@ -75,7 +76,7 @@ def jobs_of(suite: Suite, rows: Sequence[Row], seeds: int, out: Path, data_dir: 
     ]
     for seed in range(seeds):
         for row in rows:
-            needs = tuple(f"teacher-{role}" for role in METHODS[row.method].roles)
+            needs = tuple(f"teacher-{role}" for role in row.teachers)
             jobs.append(Job(f"{row.name}-{seed}", _commands(suite, row, seed, out, dataset, where), needs))
     return jobs
 
@@ -112,7 +113,7 @@ def claim_folder(out: Path, suite: Suite) -> None:
     Raises:
         BadInput: the folder belongs to another suite or to other settings of this one.
     """
-    free = ("rows", "seeds", "description")
+    free = ("rows", "extra", "seeds", "description")
     wanted = json.loads(to_json({"schema": SCHEMA_VERSION} | {k: v for k, v in asdict(suite).items() if k not in free}))
     path = out / "suite.json"
     if not path.exists():
@@ -148,10 +149,13 @@ def _commands(
         # Of few epochs, as many as leave one.
         before.append(tuple(training(start_of(key), method, max(min(epochs, suite.epochs - 1), 1), suite.lr)))
         train += ["--init", str(checkpoint_of(out, start_of(key)))]
-    for role in METHODS[row.method].roles:
+    for role in row.teachers:
         train += ["--teacher", f"{role}={checkpoint_of(out, f'teacher-{role}')}"]
     for value in row.hyper:
         train += ["-p", value]
+    for slot, rule in row.slots:
+        train += [f"--{slot}", rule]
+    train += row.options
     some = ("--samples-per-class", str(suite.test_per_class)) if suite.test_per_class is not None else ()
     evaluate = [
         "eval", str(checkpoint), "--attacks", ",".join(suite.attacks), "--eps", suite.eps, "--threads", "1",

@@ -6,7 +6,7 @@ Shape key: K classes.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from fairbench.benchmarking.plan import checkpoint_of, run_of, start_of
+from fairbench.methods import CLASS_RULES
 from fairbench.metrics import rho
 from fairbench.runs import read_json
 
@@ -33,7 +34,8 @@ class SeedResult:
         cost: the sidecar's: seconds, forwards, backwards, teacher_forwards, teacher_backwards, skipped_steps; and
             "saved_forwards" and "saved_backwards" where the method counts them; those of a training that it continues
             included.
-        ranges: {buffer: relative range over classes in the last epoch} of the method's class state.
+        ranges: {buffer: relative range over classes in the last epoch} of what the method applied by class: weights,
+            radii and temperatures in force, and a method's own tally. Multipliers behind a weight are none.
     """
 
     seed: int
@@ -60,7 +62,7 @@ class SeedResult:
 
     @property
     def inactive(self) -> bool:
-        """Whether there is a class state, and none of it moved."""
+        """Whether something is applied by class, and none of it moved."""
         return bool(self.ranges) and max(self.ranges.values()) < INACTIVE_BELOW
 
 
@@ -81,10 +83,14 @@ def read_result(out: Path, row: str, seed: int) -> SeedResult:
     if start.exists():
         for name, spent in read_json(start, what="sidecar")["cost"].items():
             cost[name] = cost.get(name, 0) + spent
-    return SeedResult(
-        seed, read_metrics(out, key), {**cost, **saved},
-        {name: relative_range(values) for name, values in (last.get("class_state") or {}).items()},
-    )  # fmt: skip
+    applied = {f"{rule}.{name}" for slot, rule in (sidecar.get("slots") or {}).items() for name in _applied(rule, slot)}
+    state = {k: v for k, v in (last.get("class_state") or {}).items() if "." not in k or k in applied}
+    ranges = {name: relative_range(values) for name, values in state.items()}
+    return SeedResult(seed, read_metrics(out, key), {**cost, **saved}, ranges)
+
+
+def _applied(rule: str, slot: str) -> Collection[str]:
+    return next((names for own, names in CLASS_RULES[rule].applied.items() if own == slot), ())
 
 
 def read_metrics(out: Path, key: str) -> dict[str, Any]:

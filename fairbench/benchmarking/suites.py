@@ -6,11 +6,16 @@ once per epoch act at all. FAAL, published as two epochs of fine-tuning, has the
 learning rate as there: from scratch its weights on single classes leave a constant network. FRL, published as
 fine-tuning, too, runs from scratch like the others. MART's steps are larger than SAT's (its margin term and five
 divergences): at the suites' learning rate it ends in a constant network on MNIST, so that it has half of it.
+
+`extra` rows are trained where they are asked for by name: variants of methods, and compositions of ABSLD with the class
+rules of others (arXiv 2506.08611 names such combinations; its formulas could not be read).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from fairbench.methods import METHODS
 
 #: Fewer epochs than this, and the leaderboard says so.
 LEAST_EPOCHS = 30
@@ -25,16 +30,29 @@ class Row:
         method: a name in METHODS.
         base: the row whose difference from it says what the method adds; None: none but the suite's baseline.
         hyper: arguments of `-p`.
+        slots: (slot, class rule) pairs that are put on the method.
+        options: other arguments of `fairbench train`, for what no recipe decides.
+        roles: of its teachers, where they are not the method's.
         start: (method, epochs) of the training that it continues; they count among the suite's epochs.
         lr: the initial learning rate, where it is not the suite's.
+        remark: what a reader of the table should know of the row.
     """
 
     name: str
     method: str
     base: str | None = None
     hyper: tuple[str, ...] = ()
+    slots: tuple[tuple[str, str], ...] = ()
+    options: tuple[str, ...] = ()
+    roles: tuple[str, ...] | None = None
     start: tuple[str, int] | None = None
     lr: str | None = None
+    remark: str = ""
+
+    @property
+    def teachers(self) -> tuple[str, ...]:
+        """The roles of its teachers."""
+        return METHODS[self.method].roles if self.roles is None else self.roles
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,7 @@ class Suite:
         ranked_by: the attack whose worst class ranks, and of which rho is.
         baseline: the row that all others are compared with.
         rows: what is trained.
+        extra: what is trained only where it is named.
         augment: a name in AUGMENTATIONS.
         lr: the initial learning rate.
         test_per_class: test images of each class; None: all.
@@ -73,6 +92,7 @@ class Suite:
     ranked_by: str
     baseline: str
     rows: tuple[Row, ...]
+    extra: tuple[Row, ...] = ()
     teachers: tuple[tuple[str, str], ...] = (("robust", "trades"), ("natural", "natural"))
     augment: str = "none"
     lr: str = "0.1"
@@ -82,7 +102,8 @@ class Suite:
 
 _NATURAL, _SAT, _TRADES = Row("natural", "natural"), Row("sat", "sat"), Row("trades", "trades")
 _ARD, _RSLAD = Row("ard", "ard"), Row("rslad", "rslad")
-_CFA, _DAFA = Row("cfa", "cfa", "trades"), Row("dafa", "dafa", "trades")
+_CFA = Row("cfa", "cfa", "trades", remark="without its average of weights")
+_DAFA = Row("dafa", "dafa", "trades")
 _FAIR_ARD, _HAM = Row("fair-ard", "fair-ard", "ard"), Row("ham", "ham", "sat")
 _ABSLD = Row("absld", "absld", "rslad")
 _MART = Row("mart", "mart", lr="0.05")
@@ -95,18 +116,33 @@ _EVERY = (
     _FAIR_ARD, _DAFA, _FAAL, _HAM, _ABSLD, _CONTROL,
 )  # fmt: skip
 
+_EXTRA = (
+    Row("iad-2", "iad", "ard", ("variant=II",), roles=("robust", "natural")),
+    Row("frl-reweight", "frl", "trades", ("variant=reweight",)),
+    Row("cfa-sat", "cfa", "sat", ("variant=sat",), remark="without its average of weights"),
+    Row("cfa-average", "cfa", "trades", options=("--average", "epoch:0.85")),
+    Row("fair-rslad", "rslad", "rslad", slots=(("reweight", "fair-ard"),)),
+    Row("ham-released", "ham", "sat", ("variant=released",)),
+    Row("ham-uniform", "ham", "sat", ("weighting=uniform",)),
+    Row("absld-frl", "absld", "absld", slots=(("reweight", "frl"), ("remargin", "frl"))),
+    Row("absld-wat", "absld", "absld", slots=(("reweight", "wat"),)),
+    Row("absld-fair-ard", "absld", "absld", slots=(("reweight", "fair-ard"),)),
+    Row("absld-dafa", "absld", "absld", slots=(("reweight", "dafa"), ("remargin", "dafa"))),
+    Row("absld-cfa", "absld", "absld", slots=(("remargin", "cfa"),)),
+)
+
 SUITES: dict[str, Suite] = {
     "digits-small": Suite(
         name="digits-small",
         description="every method on the 8x8 digits inside fairbench: minutes, to see that everything runs",
         dataset="digits", eps="0.1", model="small-cnn", teacher_model="wide-cnn", samples_per_class=75, epochs=30,
-        attacks=("fgsm", "pgd20"), ranked_by="pgd20", baseline="sat", rows=_EVERY,
+        attacks=("fgsm", "pgd20"), ranked_by="pgd20", baseline="sat", rows=_EVERY, extra=_EXTRA,
     ),
     "mnist-small": Suite(
         name="mnist-small",
         description="every method on 6,000 MNIST images at 0.3 with a small network: hours on two cores",
         dataset="mnist", eps="0.3", model="small-cnn", teacher_model="wide-cnn", samples_per_class=600, epochs=30,
-        attacks=("fgsm", "pgd20", "cw30"), ranked_by="pgd20", baseline="sat", rows=_EVERY,
+        attacks=("fgsm", "pgd20", "cw30"), ranked_by="pgd20", baseline="sat", rows=_EVERY, extra=_EXTRA,
     ),
     "cifar10-small": Suite(
         name="cifar10-small",
@@ -114,6 +150,7 @@ SUITES: dict[str, Suite] = {
         dataset="npz:{data}/cifar10", eps="8/255", model="small-cnn", teacher_model="wide-cnn", samples_per_class=1000,
         epochs=30, attacks=("fgsm", "pgd20", "cw30"), ranked_by="pgd20", baseline="sat",
         rows=(_NATURAL, _SAT, _TRADES, _ARD, _RSLAD, _CFA, _FAIR_ARD, _DAFA, _HAM, _ABSLD, _CONTROL),
+        extra=tuple(row for row in _EXTRA if "natural" not in row.teachers),
         teachers=(("robust", "trades"),), augment="crop-flip", lr="0.05",
     ),
 }  # fmt: skip

@@ -48,6 +48,10 @@ class AdaAD(Method):
         if self.alpha > 1:
             raise BadInput(f"alpha must lie in [0, 1], but is {self.alpha}.")
 
+    def idle_terms(self) -> set[str]:
+        """Return the natural loss where alpha is 1."""
+        return {"natural"} if self.alpha == 1 else set()
+
     def attack(self, model: nn.Module, batch: Batch, random: SampleRandom) -> Batch:
         """Return the batch with examples on which student and teacher disagree, and the teacher's logits of both."""
         teacher = self.teachers["robust"]

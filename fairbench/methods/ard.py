@@ -55,6 +55,10 @@ class ARD(Method):
                 f"alpha must lie in [0, 1] and the temperature above 0, but are {self.alpha} and {self.temperature}."
             )
 
+    def idle_terms(self) -> set[str]:
+        """Return the natural loss where alpha is 1."""
+        return {"natural"} if self.alpha == 1 else set()
+
     @property
     def start(self) -> Start:
         """The attack's starting point."""

@@ -18,7 +18,7 @@ from fairbench.attacks.linf import Start, uniform_start
 from fairbench.attacks.pgd import Objective, pgd
 from fairbench.errors import BadInput, unknown
 from fairbench.methods.batch import Batch, EpochState, StepLoss
-from fairbench.methods.class_rule import SLOTS, ClassRule, Slot, check_fit
+from fairbench.methods.class_rule import SLOTS, ClassRule, Slot, check_fit, check_weighs
 from fairbench.methods.hyper import get_hyper, hyper_types, set_hyper
 from fairbench.methods.teacher import Teacher
 from fairbench.sample_random import SampleRandom
@@ -82,6 +82,10 @@ class Method(nn.Module):
             {kind.name: kind(num_classes, **of_rule[kind.name]) for kind in dict.fromkeys(kinds.values())}
         )
         self._slots = {slot: self._rule(kind.name) for slot, kind in kinds.items()}
+        for rule in self._each_rule():
+            rule.fill(tuple(slot for slot in SLOTS if self._slots.get(slot) is rule))
+        if "reweight" in self._slots:
+            check_weighs(self._slots["reweight"], host=self.name, gives=self.gives, idle=self.idle_terms())
 
     # a method writes these two
 
@@ -101,6 +105,10 @@ class Method(nn.Module):
             raise BadInput(
                 f"an attack needs at least 1 step and a step_share above 0, but has {self.steps} and {self.step_share}."
             )
+
+    def idle_terms(self) -> set[str]:
+        """Return which of the losses "natural" and "robust" have a coefficient of 0 as the method is set."""
+        return set()
 
     def begin_epoch(self, state: EpochState) -> None:
         """Act once before every epoch; what must survive an interruption is a buffer. Overrides call this one."""
@@ -208,9 +216,13 @@ class Method(nn.Module):
         return get_hyper(self, Method) | of_rules
 
     def class_state(self) -> dict[str, Tensor]:
-        """Return every (K,) buffer that is no meter, "rule.buffer" for those of rules: what the log records."""
+        """Return every (K,) buffer that is no meter, "rule.buffer" for those of rules: what the log records.
+
+        Left out is what a rule holds for a slot that it does not fill here: no radius was scaled by it.
+        """
         buffers = {k.removeprefix("rules."): v for k, v in self.named_buffers() if v.shape == (self.num_classes,)}
-        return {k: v for k, v in buffers.items() if not k.endswith((".total", ".count"))}
+        idle = {f"{rule.name}.{name}" for rule in self._each_rule() for name in rule.idle()}
+        return {k: v for k, v in buffers.items() if not k.endswith((".total", ".count")) and k not in idle}
 
     def numbers(self) -> dict[str, float]:
         """Return every buffer that is one number (HAM's savings, MTARD's balance), named as in `class_state`."""

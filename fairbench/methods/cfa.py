@@ -13,13 +13,15 @@ Differs    Defaults are the paper's; the released code's are lambda_1 .5 on TRAD
            its logging, and twice in TRADES's loss. Its average is the initial network until the gate first opens; here,
            the live weights are deployed until then. FAT is not here. Our default recipe of digits, mnist and
            fashion-mnist has `scale=7`, without which 30 epochs of a seventh of TRADES's step learn little. With another
-           remargin rule beta is the same for all classes.
+           remargin rule beta is the same for all classes. The average of weights (FAWA) is an option of the recipe
+           (`--average epoch:0.85`), on in `--recipe paper` and off in `--recipe common` and in the default.
 
 Shape key: B batch, K classes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -29,7 +31,7 @@ from torch import Tensor, nn
 from fairbench.losses import cross_entropy, kl_divergence
 from fairbench.methods.base import Batch, EpochState, StepLoss
 from fairbench.methods.class_meter import ClassMeter
-from fairbench.methods.class_rule import ClassRule
+from fairbench.methods.class_rule import ClassRule, Slot
 from fairbench.methods.trades import TRADES
 from fairbench.metrics.classwise import class_accuracy
 from fairbench.sample_random import SampleRandom
@@ -48,6 +50,8 @@ class CFARule(ClassRule):
     lambda_1: float = 0.5
     lambda_2: float = 0.5
     start: float = 10 / 200
+
+    applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {"remargin": ("radius_factor",)}
 
     radius_factor: Tensor
     beta_factor: Tensor

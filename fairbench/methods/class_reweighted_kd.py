@@ -23,7 +23,7 @@ from fairbench.errors import BadInput
 from fairbench.losses import cross_entropy
 from fairbench.methods.base import Batch, EpochState, StepLoss
 from fairbench.methods.class_meter import ClassMeter
-from fairbench.methods.class_rule import ClassRule
+from fairbench.methods.class_rule import ClassRule, Slot
 from fairbench.methods.rslad import RSLAD
 
 
@@ -40,6 +40,8 @@ class RiskWeightRule(ClassRule):
     rate: float = 0.1
     min_weight: float = 0.5
     max_weight: float = 5.0
+
+    applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {"reweight": ("natural_weight", "robust_weight")}
 
     natural_weight: Tensor
     robust_weight: Tensor

@@ -7,7 +7,7 @@ Shape key: B batch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar, Literal, get_args
 
 import torch
@@ -38,15 +38,39 @@ class ClassRule(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ()
     #: The attack whose validation outcomes it reads in `begin_epoch`.
     validation_attack: ClassVar[str | None] = None
+    #: The (K,) buffers that each slot applies to losses, attacks or labels; others are only remembered.
+    applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {}
 
     def __init__(self, num_classes: int, **hyper: object) -> None:
         super().__init__()
         self.num_classes = num_classes
+        self.slots: tuple[Slot, ...] = ()  # those that it fills, known from `fill` on
         set_hyper(self, ClassRule, hyper, prefix=f"class rule {self.name!r}")
         self.check()
 
     def check(self) -> None:
         """Raise BadInput where hyper-parameters make no sense."""
+
+    def fill(self, slots: tuple[Slot, ...]) -> None:
+        """Take note of the slots that it fills in its host; overrides call this one.
+
+        Raises:
+            BadInput: its hyper-parameters leave nothing to do there.
+        """
+        self.slots = slots
+
+    def weighs(self, terms: Collection[str]) -> Collection[str]:
+        """Return which of a host's losses, "natural" and "robust", it gives weights other than 1: slot reweight."""
+        return terms
+
+    def idle(self) -> set[str]:
+        """Return its buffers that belong to slots which it does not fill here: they change nothing."""
+        return {
+            name
+            for slot, names in self.applied.items()
+            for name in names
+            if not any(name in self.applied[own] for own in self.slots if own in self.applied)
+        }
 
     def weight(self, y: Tensor, term: str, logits: Mapping[str, Tensor]) -> Tensor:
         """Return (B,) weights of the losses `term` ("natural" or "robust"): slot reweight."""
@@ -88,6 +112,21 @@ class ClassRule(nn.Module):
     def fills(cls, slot: Slot) -> bool:
         """Return whether the rule has the slot's hook."""
         return getattr(cls, _HOOKS[slot]) is not getattr(ClassRule, _HOOKS[slot])
+
+
+def check_weighs(rule: ClassRule, *, host: str, gives: Sequence[str], idle: Collection[str]) -> None:
+    """Check that a reweight rule weighs at least one loss that counts; `idle` have a coefficient of 0.
+
+    Raises:
+        BadInput: it would change nothing.
+    """
+    weighed = rule.weighs([term for term in ("natural", "robust") if term in gives])
+    if weighed and all(term in idle for term in weighed):
+        wanted = " and ".join(_WORDS[term] for term in weighed)
+        raise BadInput(
+            f"--reweight {rule.name} weighs {wanted.removeprefix('a ')} alone, which has a coefficient of 0 in method "
+            f"{host!r} as it is set here, so that it would change nothing; choose another rule, or another -p."
+        )
 
 
 def check_fit(rule: type[ClassRule], slot: Slot, *, host: str, gives: Sequence[str]) -> None:

@@ -8,14 +8,16 @@ Measured   accuracy not yet. Against the released loss and attack on random inpu
 Differs    On SAT (`--method sat --reweight dafa --remargin dafa`) the weights are on the cross-entropy of x_adv, and
            steps and radii are scaled as on TRADES; the released PGD variant takes a second, unweighted step and
            projects to the plain radius, which undoes the scaling. A weight below 0, which a large `strength` can give,
-           is 0.
+           is 0. Where s_ii = s_jj, the released code takes weight from both classes and gives it to none; here, nothing
+           moves. With `--reweight dafa` on a distillation method only the loss of x is weighed, as on TRADES: nothing
+           where it has no share (IAD II, and at their alpha of 1 IAD I, ARD, Fair-ARD and AdaAD).
 
 Shape key: B batch, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 import torch
@@ -24,7 +26,7 @@ from torch import Tensor
 from fairbench.errors import BadInput
 from fairbench.methods.base import Batch, EpochState, StepLoss
 from fairbench.methods.class_meter import ClassMeter
-from fairbench.methods.class_rule import ClassRule
+from fairbench.methods.class_rule import ClassRule, Slot
 from fairbench.methods.trades import TRADES
 
 
@@ -41,6 +43,8 @@ class DAFARule(ClassRule):
     strength: float = 1.0  # the paper's lambda; 1.5 for CIFAR-100 and STL-10
     warmup: float = 70 / 110
 
+    applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {"reweight": ("class_weight",), "remargin": ("class_weight",)}
+
     class_weight: Tensor
     confusion: ClassMeter
 
@@ -53,6 +57,10 @@ class DAFARule(ClassRule):
         super().__init__(num_classes, **hyper)
         self.register_buffer("class_weight", torch.ones(num_classes, dtype=torch.float64))
         self.confusion = ClassMeter(num_classes, num_classes)
+
+    def weighs(self, terms: Collection[str]) -> Collection[str]:
+        """Return the natural loss; the robust one only where it is the only one."""
+        return ["natural"] if "natural" in terms else terms
 
     def weight(self, y: Tensor, term: str, logits: Mapping[str, Tensor]) -> Tensor:
         """Return each sample's class weight for the natural loss; for the robust one only where it is the only one."""

@@ -27,7 +27,7 @@ from torch.nn.functional import one_hot
 from fairbench import distributed
 from fairbench.errors import BadInput
 from fairbench.methods.base import Batch, StepLoss
-from fairbench.methods.class_rule import ClassRule
+from fairbench.methods.class_rule import ClassRule, Slot
 from fairbench.methods.sat import SAT
 
 _POINTS, _ROUNDS = 64, 9
@@ -71,6 +71,8 @@ class FAALRule(ClassRule):
     name: ClassVar[str] = "faal"
     needs: ClassVar[tuple[str, ...]] = ("robust",)
     r: float = 0.5
+
+    applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {"reweight": ("class_weight",)}
 
     class_weight: Tensor
 

@@ -26,7 +26,7 @@ from fairbench.errors import BadInput
 from fairbench.methods.ard import ARD
 from fairbench.methods.base import Batch, EpochState, StepLoss
 from fairbench.methods.class_meter import ClassMeter
-from fairbench.methods.class_rule import ClassRule
+from fairbench.methods.class_rule import ClassRule, Slot
 
 _TINY = 1e-5
 
@@ -44,6 +44,8 @@ class FairARDRule(ClassRule):
     beta: float = 2.0
     min_weight: float = 5 / 6
     max_weight: float = 5 / 2
+
+    applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {"reweight": ("class_weight",)}
 
     class_weight: Tensor
     withstood: ClassMeter

@@ -23,8 +23,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from fairbench import distributed
+from fairbench.errors import BadInput
 from fairbench.methods.base import EpochState
-from fairbench.methods.class_rule import ClassRule
+from fairbench.methods.class_rule import ClassRule, Slot
 from fairbench.methods.trades import TRADES
 from fairbench.metrics.classwise import class_accuracy
 from fairbench.outcomes import NATURAL
@@ -34,7 +35,8 @@ class FRLRule(ClassRule):
     """Lagrange multipliers of the constraints that no class errs more than the average plus a tolerance.
 
     Before each epoch, on validation images, with E_c the natural error of class c, B_c its boundary error (natural
-    minus robust accuracy), E and B those of all samples, and tau the tolerance (none: .07, without re-margining .1):
+    minus robust accuracy), E and B those of all samples, and tau the tolerance (none: .07, without re-margining .1;
+    `variant` none: with re-margining where the rule fills that slot):
 
         natural multiplier  l_c <- limited(l_c + rate * (E_c - E - tau))
         robust multiplier   m_c <- limited(m_c + 2 * rate * (B_c - B - tau))
@@ -48,7 +50,7 @@ class FRLRule(ClassRule):
     name: ClassVar[str] = "frl"
     needs: ClassVar[tuple[str, ...]] = ("robust",)
     validation_attack: ClassVar[str | None] = "pgd20"
-    variant: Literal["reweight+remargin", "reweight"] = "reweight+remargin"
+    variant: Literal["reweight+remargin", "reweight"] | None = None
     tolerance: float | None = None
     rate: float = 0.05
     margin_rate: float = 0.2
@@ -56,6 +58,11 @@ class FRLRule(ClassRule):
     min_factor: float = 0.98
     max_factor: float = 3.0
     halving: float = 39 / 40
+
+    applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {
+        "reweight": ("natural_weight", "robust_weight"),
+        "remargin": ("radius_factor",),
+    }
 
     natural_multiplier: Tensor
     robust_multiplier: Tensor
@@ -72,6 +79,17 @@ class FRLRule(ClassRule):
         for name in ("natural_weight", "robust_weight"):
             self.register_buffer(name, ones / num_classes)
         self.register_buffer("radius_factor", ones)
+
+    def fill(self, slots: tuple[Slot, ...]) -> None:
+        """Choose the variant by the slots unless it is given: without re-margining it is frlrw.py's."""
+        super().fill(slots)
+        if self.variant is None:
+            self.variant = "reweight+remargin" if "remargin" in slots else "reweight"
+        if slots == ("remargin",) and self.variant == "reweight":
+            raise BadInput(
+                "--remargin frl with -p frl.variant=reweight would leave every radius as it is; give it to --reweight, "
+                "too, or leave the variant out."
+            )
 
     def weight(self, y: Tensor, term: str, logits: Mapping[str, Tensor]) -> Tensor:
         """Return each sample's class weight for the loss `term`, of mean 1 over the batch."""

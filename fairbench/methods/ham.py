@@ -9,9 +9,9 @@ Differs    `variant` "paper" is what could be read of the paper: hard are the im
            `drop_step` steps, and they are weighed by how many they need. Its formula could not be read: `weighting`
            "steps" has the shape of GAIRAT's tanh, a file of the same repository. "released" keeps what iterate number
            drop_step gets wrong, with weights of 1; its CIFAR-100 script also keeps 30 % of the confident rest, by code
-           that was not published. The released code stops with an error where a batch has no survivor; here the loop
-           skips that step and counts it. It attacks a network normalised otherwise than the one it trains, and starts
-           from a robust model (`--init CHECKPOINT`).
+           that was not published. The released code stops with an error where a batch has no survivor; here a step
+           where any process has fewer than 2 hard images is skipped and counted, and what dropping saved in it is not.
+           It attacks a network normalised otherwise than the one it trains, and starts from a robust model (`--init`).
 
 Shape key: B batch, b rows that are left, K classes.
 """

@@ -67,6 +67,10 @@ class IAD(ARD):
         if self.alpha_1 + self.alpha_2 > 1:
             raise BadInput(f"alpha_1 + alpha_2 must be at most 1, but is {self.alpha_1} + {self.alpha_2}.")
 
+    def idle_terms(self) -> set[str]:
+        """Return the natural loss in II, and in I where alpha is 1."""
+        return {"natural"} if self.variant == "II" else super().idle_terms()
+
     def __init__(self, num_classes: int, **options: object) -> None:
         super().__init__(num_classes, **options)  # type: ignore[arg-type]
         # Trust is p^exponent: 0 before `begin`, beta from there on.

@@ -3,10 +3,11 @@
 Paper      Theoretically principled trade-off between robustness and accuracy, https://arxiv.org/abs/1901.08573, eq. 5
 Official   https://github.com/yaodongyu/TRADES @ 6e8e11b7c2
 Published  CIFAR-10, WRN-34-10, eps 0.031: natural 84.92, AutoAttack 53.08 (RobustBench).
-Measured   see README.
+Measured   accuracy: see README. Against the released loss, attack included, on random inputs with the same noise, with
+           and without batch norm: examples equal, loss to 9e-16, gradient to 6e-16; float32, same examples: 5e-7, 6e-7.
 Differs    The official loop runs x through the network twice in train mode (once for the cross-entropy, once for the
            divergence), so that batch norm sees three forwards per step; here the natural forward is shared (two).
-           The loss and its gradient are the same.
+           The loss and its gradient are the same, and with a third forward so are batch norm's statistics.
 
 Shape key: B batch.
 """

@@ -22,7 +22,7 @@ from torch import Tensor
 from fairbench.errors import BadInput
 from fairbench.methods.base import Batch, EpochState, StepLoss
 from fairbench.methods.class_meter import ClassMeter
-from fairbench.methods.class_rule import ClassRule
+from fairbench.methods.class_rule import ClassRule, Slot
 
 
 class VulnerableRule(ClassRule):
@@ -40,6 +40,8 @@ class VulnerableRule(ClassRule):
     min_weight: float = 0.5
     max_weight: float = 3.0
     losses: Literal["robust", "all"] = "all"
+
+    applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {"reweight": ("class_weight",)}
 
     class_weight: Tensor
     robust_accuracy: ClassMeter

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from fairbench.losses import cross_entropy, kl_divergence
 from fairbench.methods.base import EpochState
-from fairbench.methods.class_rule import ClassRule
+from fairbench.methods.class_rule import ClassRule, Slot
 from fairbench.methods.trades import TRADES
 
 
@@ -41,6 +41,8 @@ class WATRule(ClassRule):
     validation_attack: ClassVar[str | None] = "kl10(step_size=7/31*eps)"  # TRADES's attack, as in training
     rate: float = 0.1  # the paper's eta
     beta: float = 6.0
+
+    applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {"reweight": ("class_weight",)}
 
     cumulative_loss: Tensor
     class_weight: Tensor

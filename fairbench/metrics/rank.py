@@ -200,9 +200,7 @@ def _variance(x: Floats, y: Floats) -> float:
     spread = [float((t * (t - 1) * (2 * t + 5)).sum()) for t in sizes]
     two = _tied_pairs(x) * _tied_pairs(y)
     return (
-        (pairs * (2 * n + 5) - sum(spread)) / 18
-        + 2 * two / pairs
-        + three[0] * three[1] / (9 * pairs * max(n - 2, 1))
+        (pairs * (2 * n + 5) - sum(spread)) / 18 + 2 * two / pairs + three[0] * three[1] / (9 * pairs * max(n - 2, 1))
     )
 
 

@@ -2,9 +2,15 @@
 
 Paper      Adversarial weight perturbation helps robust generalization, https://arxiv.org/abs/2004.05884, eq. 8-9
 Official   https://github.com/csdongxian/AWP @ a7acf5d842
+Measured   Against both released forms (TRADES-AWP, AT-AWP) on random inputs with the same examples, with and without
+           batch norm, five steps without weight decay: the same tensors moved, delta to 2e-15, loss, gradient and
+           weights to 9e-16; in float32, first step: 5e-7. With a decay of 5e-4, weights after a step differ by what
+           is said below, at most 3e-7, and by nothing else.
 Differs    The official code takes one SGD step of a proxy network; its learning rate cancels in the norm, so no
            proxy is kept here: delta = gamma * |w| * g / |g| for each weight tensor of two or more dimensions. As there,
-           batch norm's statistics are not moved by the extra call.
+           batch norm's statistics are not moved by the extra call. There the optimiser steps from the moved weights and
+           delta is subtracted afterwards, so that weight decay acts on w + delta; here it acts on w: after a step
+           the weights differ by lr * decay * delta.
 """
 
 from __future__ import annotations

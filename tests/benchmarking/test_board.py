@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from fairbench.benchmarking.board import Board, Entry, board_json, board_markdown, remarks, write_board
+from fairbench.benchmarking.board import board_markdown, write_board
+from fairbench.benchmarking.board_json import board_json
+from fairbench.benchmarking.entries import Board, Entry, remarks
 from fairbench.benchmarking.results import INACTIVE_BELOW, SeedResult, relative_range
 from fairbench.benchmarking.suites import SUITES, Row
 
@@ -58,8 +60,18 @@ def cells(page, row, table):
 
 def test_what_a_row_continues_is_a_remark():
     row = Row("faal", "faal", "sat", start=("sat", 28), lr="0.01")
-    assert remarks(Entry(row, (result(0, (0.8, 0.4)),), {})) == "after 28 epochs of sat"
+    assert remarks(Entry(row, (result(0, (0.8, 0.4)),), {})) == "after 28 epochs of sat; learning rate 0.01"
     assert json.loads(json.dumps(board_json(board(Entry(row, (), {})))))["entries"][0]["start"] == ["sat", 28]
+
+
+def test_what_differs_from_the_common_recipe_is_a_remark():
+    """A scaled loss, another learning rate and a part that is left out: an average of weights, for CFA."""
+    rows = {row.name: row for row in SUITES["mnist-small"].rows}
+    told = {name: remarks(Entry(row, (), {})) for name, row in rows.items()}
+    assert told["rslad"] == "loss times 10"
+    assert told["mart"] == "learning rate 0.05"
+    assert told["cfa"] == "loss times 7; without its average of weights"
+    assert told["sat"] == told["ard"] == ""
 
 
 def test_means_spreads_differences_and_rho_by_hand():
@@ -74,7 +86,7 @@ def test_means_spreads_differences_and_rho_by_hand():
     assert absld[3:5] == ["65.0 ± 0.0", "60.0 ± 0.0"]
     assert absld[5] == "60.0"  # if equal: 65 - 5
     assert absld[7] == "+15.0 (-48.5 to +78.5)"
-    assert absld[9:] == ["+0.43", "2", "–"]  # noqa: RUF001
+    assert absld[9:11] == ["+0.43", "2"]
     sat = cells(page, "sat", "Ranked by the worst class under pgd20")
     assert (sat[0], sat[4]) == ("2", "45.0 ± 7.1")
     assert sat[7:10] == ["–", "–", "–"]  # noqa: RUF001
@@ -83,7 +95,7 @@ def test_means_spreads_differences_and_rho_by_hand():
 def test_a_row_that_is_missing_says_why_and_ranks_last():
     page = board_markdown(example())
     assert cells(page, "ham", "Ranked")[-1] == "seeds 0, 1: not finished"
-    assert cells(page, "rslad", "Ranked")[-1] == "seed 0: the loss became nan."
+    assert cells(page, "rslad", "Ranked")[-1] == "loss times 10; seed 0: the loss became nan."
     assert [entry.row.name for entry in example().ranked()] == ["absld", "sat", "rslad", "ham"]
 
 
@@ -103,7 +115,7 @@ def test_seeds_are_paired_by_number_and_one_decides_nothing():
 
 def test_inactive_rows_are_marked():
     still, moved = {"rule.weight": INACTIVE_BELOW / 2}, {"rule.weight": 0.5, "rule.other": 0.0}
-    row = Row("x", "absld")
+    row = Row("x", "dafa")
 
     def entry(*ranges):
         return Entry(row, tuple(result(seed, (0.5, 0.5), ranges=one) for seed, one in enumerate(ranges)), {})

@@ -17,7 +17,7 @@ from fairbench.benchmarking.suites import LEAST_EPOCHS, SUITES, Row
 from fairbench.cli import _Commands, cli
 from fairbench.data.batches import AUGMENTATIONS
 from fairbench.errors import BadInput
-from fairbench.methods import METHODS
+from fairbench.methods import CLASS_RULES, METHODS
 from fairbench.models import MODELS
 from fairbench.progress import Silent
 
@@ -31,15 +31,19 @@ def test_a_suite_names_what_there_is(name):
     assert {suite.model, suite.teacher_model} <= set(MODELS)
     assert suite.augment in AUGMENTATIONS
     assert suite.ranked_by in suite.attacks
-    names = [row.name for row in suite.rows]
+    rows = (*suite.rows, *suite.extra)
+    names = [row.name for row in rows]
     assert len(set(names)) == len(names)
     for attack in suite.attacks:
         parse_attack(attack)
-    for row in suite.rows:
-        METHODS[row.method](10, eps=0.1, teachers=dict.fromkeys(METHODS[row.method].roles, _teacher()))
+    for row in rows:
+        hyper = dict(text.split("=") for text in row.hyper)
+        slots = {slot: CLASS_RULES[rule] for slot, rule in row.slots}
+        teachers = dict.fromkeys(row.teachers, _teacher())
+        METHODS[row.method](10, eps=0.1, teachers=teachers, slots=slots, **hyper)
         assert row.base is None or row.base in names
-        assert set(METHODS[row.method].roles) <= {role for role, _ in suite.teachers}
-    assert suite.baseline in names
+        assert set(row.teachers) <= {role for role, _ in suite.teachers}
+    assert suite.baseline in {row.name for row in suite.rows}
 
 
 def _teacher():
@@ -80,6 +84,37 @@ def test_commands_are_ones_that_a_person_could_type(tmp_path):
         assert (train["recipe"], train["epochs"], train["samples_per_class"]) == ("common", 30, 600)
         assert train["seed"] == (int(job.key[-1]) if job.key[-1].isdigit() else 0)
     assert jobs[4].commands[0][-2:] == ("-p", "variant=sat")
+
+
+def test_rows_of_variants_and_compositions_are_trained_where_they_are_named(tmp_path):
+    suite = SUITES["mnist-small"]
+    assert "iad-2" not in {row.name for row in chosen_rows(suite, None)}
+    rows = chosen_rows(suite, ["iad-2", "absld-cfa", "absld-dafa", "cfa-average"])
+    jobs = {job.key: job for job in jobs_of(suite, rows, 1, tmp_path, "data")}
+    assert jobs["iad-2-0"].needs == ("teacher-robust", "teacher-natural")
+    params = {}
+    for key, job in jobs.items():
+        made = cli.get_command(click.Context(cli), "train").make_context("train", list(job.commands[0][1:]))
+        params[key] = made.params
+    assert (params["absld-cfa-0"]["remargin"], params["absld-cfa-0"]["reweight"]) == ("cfa", None)
+    assert (params["absld-dafa-0"]["remargin"], params["absld-dafa-0"]["reweight"]) == ("dafa", "dafa")
+    assert params["cfa-average-0"]["average"] == "epoch:0.85"
+
+
+def test_a_row_is_active_by_what_it_applies_not_by_what_stands_behind(tmp_path):
+    """FRL's multipliers start at 0, so that any of them differs by more than its mean; its weights hardly do."""
+    state = {"frl.natural_multiplier": [0.0, 1e-4], "frl.natural_weight": [0.5, 0.501], "frl.radius_factor": [1.0, 0.8]}
+    (tmp_path / "checkpoints/frl-0").mkdir(parents=True)
+    (tmp_path / "runs/frl-0").mkdir(parents=True)
+    (tmp_path / "runs/frl-0/metrics.json").write_text('{"attacks": {}}')
+    (tmp_path / "checkpoints/frl-0/frl-0.log.jsonl").write_text(json.dumps({"epoch": 1, "class_state": state}))
+    sidecar = tmp_path / "checkpoints/frl-0/frl-0.json"
+    sidecar.write_text(json.dumps({"cost": {}, "slots": {"reweight": "frl"}}))
+    found = read_result(tmp_path, "frl", 0)
+    assert set(found.ranges) == {"frl.natural_weight"}
+    assert found.inactive
+    sidecar.write_text(json.dumps({"cost": {}, "slots": {"reweight": "frl", "remargin": "frl"}}))
+    assert not read_result(tmp_path, "frl", 0).inactive
 
 
 def test_a_row_continues_another_training_whose_epochs_count(tmp_path):

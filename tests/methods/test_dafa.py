@@ -49,6 +49,14 @@ def test_absent_class_keeps_one_and_is_compared_with_none():
     assert_close(rule.class_weight.tolist(), [1.09, 1.0, 0.91], rtol=1e-6, atol=0)
 
 
+def test_classes_with_equal_own_probabilities_move_nothing_between_them():
+    """Own .5, .5 and .7: 0 gets .2 * .7 = .14 and 1 gets .3 * .7 = .21, both from 2; the released code gives .1 and .15
+    less to 0 and 1.
+    """
+    rule = weighed(torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3], [0.1, 0.2, 0.7]]))
+    assert_close(rule.class_weight.tolist(), [1.14, 1.21, 0.65], rtol=1e-6, atol=0)
+
+
 def test_weights_are_never_negative():
     """1 - 2.1 + .9 and 1 - .9 - .9."""
     assert_close(weighed(strength=10).class_weight.tolist(), [4.0, 0.0, 0.0], rtol=1e-6, atol=0)
@@ -90,6 +98,20 @@ def test_on_sat_the_only_loss_is_weighed(tiny):
     method.rules["dafa"].class_weight.copy_(weight)
     batch, step, _ = results(method, tiny)
     assert_close(step.total, (weight[batch.y] * step.terms["robust"]).mean())
+
+
+@pytest.mark.parametrize(("name", "alpha", "share"), [("rslad", None, 1 / 6), ("ard", 0.4, 0.6), ("ard", None, 0)])
+def test_on_a_distillation_method_only_the_loss_of_x_is_weighed(tiny, name, alpha, share):
+    """The total grows by share * mean((w - 1) * natural term); nothing changes where alpha is 1."""
+    weight = torch.tensor([1.5, 0.5, 1.2, 0.8])
+    hyper = {} if alpha is None else {"alpha": alpha}
+    method = tiny.method(name, slots={"reweight": DAFARule}, **hyper)
+    plain = results(method, tiny)[1]
+    method.rules["dafa"].class_weight.copy_(weight)
+    batch, step, _ = results(method, tiny)
+    moved = share * ((weight[batch.y] - 1) * plain.terms["natural"]).mean()
+    assert_close(step.total - plain.total, moved, atol=1e-6, rtol=0)
+    assert bool(moved.abs() > 1e-5) == (share > 0)
 
 
 def test_in_the_warm_up_it_is_trades_exactly(tiny):

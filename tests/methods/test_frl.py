@@ -33,6 +33,7 @@ def table(natural, robust, count=10):
 
 def updated(natural, robust, *, epoch=0, epochs=40, **hyper):
     rule = FRLRule(len(natural), **hyper)
+    rule.fill(("reweight", "remargin"))
     rule.begin_epoch(EpochState(epoch, epochs, 1.0, table(natural, robust)))
     return rule
 

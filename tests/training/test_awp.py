@@ -7,7 +7,11 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from fairbench.methods.base import Batch, Method
 from fairbench.training.awp import perturbed
+from fairbench.training.forward import Forward
+from fairbench.training.step import Stepper
+from fairbench.training.totals import EpochTotals
 
 
 def test_perturbation_by_hand():
@@ -21,6 +25,36 @@ def test_perturbation_by_hand():
         assert layer.bias.item() == 1
         assert layer.weight.grad is None
     assert torch.equal(layer.weight.detach(), torch.tensor([[3.0, 4.0]]))
+
+
+class FirstLogit(Method):
+    """Minimise the square of the first logit, on images as they are."""
+
+    name = "first-logit"
+
+    def attack(self, model, batch, random):
+        return batch.plus(x_adv=batch.x)
+
+    def loss(self, model, batch):
+        logits = model(batch.adversarial)
+        return self.reduce(batch.y, {"robust": (1.0, logits[:, 0] ** 2)}, {"robust": logits})
+
+
+def test_weight_decay_acts_on_the_weights_and_not_on_the_perturbed_ones():
+    """w = (3, 4), loss w_1^2 at x = (1, 0): delta = .1 * 5 (1, 0), gradient 2 * 3.5 = 7 at w + delta.
+
+    With lr .1 and decay .2: 3 - .1 * (7 + .2 * 3) = 2.24 and 4 - .1 * .2 * 4 = 3.92; the released order of decay and
+    restoring gives 3 - .1 * (7 + .2 * 3.5) = 2.23.
+    """
+    network = nn.Sequential(nn.Flatten(), nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        network[1].weight.copy_(torch.tensor([[3.0, 4.0]]))
+    model = Forward(network)
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1, weight_decay=0.2)
+    batch = Batch(torch.tensor([[[[1.0, 0.0]]]] * 2), torch.tensor([0, 0]), torch.arange(2))
+    stepper = Stepper(model, FirstLogit(1, eps=0.1), optimiser, seed=0)
+    assert stepper.take(batch, epoch=0, rows=2, gamma=0.1, totals=EpochTotals())
+    assert_close(network[1].weight.detach(), torch.tensor([[2.24, 3.92]]))
 
 
 def test_weights_come_back_bit_for_bit_also_after_an_error_and_statistics_do_not_move():

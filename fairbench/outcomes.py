@@ -62,10 +62,18 @@ class Outcomes:
         if frame[["attack", "index", "label", "prediction"]].isna().any(axis=None):
             raise BadInput("an outcome table must hold an attack, index, label and prediction in every row.")
         frame = frame[list(COLUMNS)].astype({name: kind for name, kind in COLUMNS.items() if name != "attack"})
-        frame = frame.sort_values(["attack", "index"], kind="stable").reset_index(drop=True)
-        if frame.duplicated(["attack", "index"]).any():
+        # Seen from numbers, many times faster than from groups of names: what ascends, repeats or contradicts itself.
+        codes, index = _keys(frame)
+        later, same = codes[1:] > codes[:-1], codes[1:] == codes[:-1]
+        if not (later | (same & (index[1:] >= index[:-1]))).all():
+            frame = frame.sort_values(["attack", "index"], kind="stable")
+            codes, index = _keys(frame)
+        frame = frame.reset_index(drop=True)
+        if ((codes[1:] == codes[:-1]) & (index[1:] == index[:-1])).any():
             raise BadInput("an outcome table must hold one row per sample and attack, but has duplicates.")
-        if frame.groupby("index")["label"].nunique().gt(1).any():
+        order = np.argsort(index, kind="stable")
+        index, label = index[order], frame["label"].to_numpy()[order]
+        if ((index[1:] == index[:-1]) & (label[1:] != label[:-1])).any():
             raise BadInput("an outcome table must give each sample one label, but some samples have two.")
         self.frame = frame
 
@@ -172,6 +180,12 @@ class Outcomes:
 
     def __repr__(self) -> str:
         return f"Outcomes({len(self.frame)} rows, attacks: {', '.join(self.attacks)})"
+
+
+def _keys(frame: pd.DataFrame) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return (rows,) the place of each row's attack among the sorted names, and its index."""
+    codes, _ = pd.factorize(frame["attack"], sort=True)
+    return codes.astype(np.int64), frame["index"].to_numpy()
 
 
 def class_counts(labels: Sequence[int] | npt.NDArray[Any], num_classes: int) -> npt.NDArray[np.int64]:

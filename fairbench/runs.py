@@ -10,7 +10,6 @@ engine, accepted, flags [{name, severity, class, evidence, advice}], and where a
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,44 +17,13 @@ from typing import Any
 
 from fairbench.contradictions import refuse_contradictions
 from fairbench.errors import BadInput
+from fairbench.json_text import to_json as to_json
 from fairbench.outcomes import Outcomes
 from fairbench.whole_file import write_whole
 
 SCHEMA_VERSION = 1
 #: Raised whenever the same command may give other verdicts (see CHANGELOG, "Numbers that changed").
 PROTOCOL_VERSION = 2
-
-
-def to_json(value: object) -> str:
-    """Return `value` as indented JSON with sorted nothing, numbers as numbers, and undefined (NaN) as null.
-
-    A list of plain values stays on one line: a row of a confusion matrix is a row of the file.
-    """
-    return _indented(_undefined_to_null(value), "") + "\n"
-
-
-def _indented(value: Any, pad: str) -> str:
-    deeper = pad + " "
-    if isinstance(value, dict) and value:
-        rows = [
-            f"{deeper}{json.dumps(key, ensure_ascii=False)}: {_indented(item, deeper)}" for key, item in value.items()
-        ]
-        return "{\n" + ",\n".join(rows) + f"\n{pad}}}"
-    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
-        return "[\n" + ",\n".join(deeper + _indented(item, deeper) for item in value) + f"\n{pad}]"
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _undefined_to_null(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _undefined_to_null(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_undefined_to_null(item) for item in value]
-    if hasattr(value, "tolist"):  # NumPy scalars and arrays
-        return _undefined_to_null(value.tolist())
-    return value
 
 
 def write_json(path: Path, value: object) -> None:

@@ -89,3 +89,23 @@ def test_neither_the_package_nor_the_table_imports_torch() -> None:
         "fairbench.provenance.versions(); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_what_repeats_or_contradicts_itself_is_found_in_any_order(shuffled: bool) -> None:
+    """Two attacks of five samples; the same sample twice, or with another label under the other attack."""
+    frame = pd.DataFrame({"attack": ["natural"] * 5 + ["b"] * 5, "index": [*range(5)] * 2, "label": [1] * 10})
+    frame = frame.assign(prediction=1, loss=0.0, margin=1.0, linf=0.0, distance=0.0)
+    order = np.random.default_rng(3).permutation(10) if shuffled else np.arange(10)
+    table = Outcomes(frame.iloc[order])
+    assert list(table.frame["attack"]) == ["b"] * 5 + ["natural"] * 5
+    assert list(table.frame["index"]) == [0, 1, 2, 3, 4] * 2
+    assert list(table.frame.index) == list(range(10))
+    twice = frame.copy()
+    twice.loc[7, "index"] = 0
+    with pytest.raises(BadInput, match="one row per sample and attack"):
+        Outcomes(twice.iloc[order])
+    other = frame.copy()
+    other.loc[7, "label"] = 2
+    with pytest.raises(BadInput, match="some samples have two"):
+        Outcomes(other.iloc[order])

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fairbench.benchmarking.board_json import board_json
-from fairbench.benchmarking.entries import Board, Entry, mean, remarks
+from fairbench.benchmarking.entries import PASSES, Board, Entry, mean, remarks
 from fairbench.benchmarking.results import INACTIVE_BELOW
 from fairbench.benchmarking.suites import LEAST_EPOCHS
 from fairbench.metrics import seed_interval
@@ -20,7 +20,6 @@ from fairbench.runs import to_json
 from fairbench.whole_file import write_whole
 
 _ACCURACIES = (("average", "average"), ("worst_class", "worst"), ("normalized_std", "NSD"))
-_COST = ("forwards", "backwards", "teacher_forwards", "teacher_backwards")
 
 
 def write_board(board: Board, folder: Path) -> tuple[Path, Path]:
@@ -107,30 +106,51 @@ def _attack_table(board: Board) -> Table:
 
 
 def _base_table(board: Board) -> Table:
-    """Say what each method adds to the one it is built on, in sentences that know how many seeds there are."""
-    rows = []
+    """Return what each method adds to the one it is built on: accuracy, spread and cost, and what the seeds decide."""
+    attack, rows = board.suite.ranked_by, []
     for entry in board.ranked():
         base = board.entry(entry.row.base) if entry.row.base else None
-        if base is None:
+        if base is None or not entry.paired(base, attack, "average")[0]:
             continue
-        for metric, words in (("worst_class", "the worst class"), ("average", "the average")):
-            pair = entry.paired(base, board.suite.ranked_by, metric)
-            if pair[0]:
-                what = f"{words} of {entry.row.name} - {base.row.name} under {board.suite.ranked_by}"
-                rows.append((Cell(entry.row.name), Cell(base.row.name), Cell(seed_interval(*pair).sentence(what))))
-    columns = tuple(Column(head, text=True) for head in ("method", "base", "paired by seed"))
-    return Table("bases", "Each method against the one it is built on", columns, tuple(rows))
+        shown = [_difference(entry, base, attack, metric) for metric, _ in _ACCURACIES]
+        cost = entry.passes() / base.passes()
+        rows.append((
+            Cell(entry.row.name), Cell(base.row.name), *shown, Cell(f"{cost:.2f}"), Cell(_decided(entry, base, attack)),
+        ))  # fmt: skip
+    columns = (
+        Column("method", text=True), Column("base", text=True), *(Column(f"{word}") for _, word in _ACCURACIES),
+        Column("passes"), Column("what the seeds decide", text=True),
+    )  # fmt: skip
+    note = (
+        f"Method minus base under {attack}, paired by seed, with the 95 % t interval over seeds; NSD in its own unit, "
+        "the lower the better. Passes: forwards and backwards of student and teachers, over those of the base."
+    )
+    return Table("bases", "Each method against the one it is built on", columns, tuple(rows), (note,))
+
+
+def _decided(entry: Entry, base: Entry, attack: str) -> str:
+    """Return, in words, for which numbers the interval leaves the sign in no doubt."""
+    if len(entry.paired(base, attack, "average")[0]) < 2:
+        return "nothing: one seed"
+    words = []
+    for metric, word in _ACCURACIES:
+        if not entry.paired(base, attack, metric)[0]:
+            continue
+        found = seed_interval(*entry.paired(base, attack, metric))
+        if found.decided:
+            words.append(f"{word} {'higher' if found.mean > 0 else 'lower'}")
+    return ", ".join(words) or "nothing"
 
 
 def _cost_table(board: Board) -> Table:
     columns = (
-        Column("method", text=True), *(Column(f"{name.replace('_', ' ')} (million)") for name in _COST),
+        Column("method", text=True), *(Column(f"{name.replace('_', ' ')} (million)") for name in PASSES),
         Column("saved forwards (million)"), Column("skipped steps"), Column("minutes"),
         Column("class state, relative range over classes", text=True),
     )  # fmt: skip
     rows = []
     for entry in board.ranked():
-        counts = [_million([one.cost.get(name, 0) for one in entry.seeds]) for name in _COST]
+        counts = [_million([one.cost.get(name, 0) for one in entry.seeds]) for name in PASSES]
         saved = [one.cost["saved_forwards"] for one in entry.seeds if "saved_forwards" in one.cost]
         rows.append((
             Cell(entry.row.name), *counts, _million(saved), _number([one.cost["skipped_steps"] for one in entry.seeds]),
@@ -148,8 +168,14 @@ def _difference(entry: Entry, baseline: Entry | None, attack: str, metric: str) 
     if not pair[0]:
         return Cell("")
     found = seed_interval(*pair)
-    limits = "" if math.isnan(found.low) else f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-    return Cell(f"{100 * found.mean:+.1f}{limits}")
+    scale, digits = _unit(metric)
+    middle, low, high = (f"{scale * value:+.{digits}f}" for value in (found.mean, found.low, found.high))
+    return Cell("" if math.isnan(found.mean) else middle if math.isnan(found.low) else f"{middle} ({low} to {high})")
+
+
+def _unit(metric: str) -> tuple[int, int]:
+    """Return the factor and the digits that a number is shown with."""
+    return (1, 3) if metric == "normalized_std" else (100, 1)
 
 
 def _activity(entry: Entry) -> str:
@@ -160,7 +186,7 @@ def _activity(entry: Entry) -> str:
 def _spread(values: Sequence[float], metric: str = "average") -> Cell:
     if not len(values) or math.isnan(mean(values)):
         return Cell("")
-    scale, digits = (1, 3) if metric == "normalized_std" else (100, 1)
+    scale, digits = _unit(metric)
     middle = f"{scale * mean(values):.{digits}f}"
     return Cell(middle if len(values) < 2 else f"{middle} ± {scale * float(np.std(values, ddof=1)):.{digits}f}")
 

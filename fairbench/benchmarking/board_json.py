@@ -32,11 +32,11 @@ def _entry(board: Board, entry: Entry) -> dict[str, Any]:
         if other is None or other is entry:
             continue
         metrics = {}
-        for metric in ("worst_class", "average"):
+        for metric in ("worst_class", "average", "normalized_std"):
             pair = entry.paired(other, attack, metric)
             if pair[0]:
                 metrics[metric] = {**vars(seed_interval(*pair)), "decided": seed_interval(*pair).decided}
-        found[str(name)] = {**metrics, "rho": entry.rho(other, attack)}
+        found[str(name)] = {**metrics, "rho": entry.rho(other, attack), "passes": entry.passes() / other.passes()}
     return {
         "name": entry.row.name, "method": entry.row.method, "hyper": list(entry.row.hyper), "base": entry.row.base,
         "slots": dict(entry.row.slots), "options": list(entry.row.options), "start": entry.row.start,

@@ -13,6 +13,9 @@ from fairbench.benchmarking.results import SeedResult
 from fairbench.benchmarking.suites import Row, Suite
 from fairbench.methods import METHODS
 
+#: What a training spends, in images through a network.
+PASSES = ("forwards", "backwards", "teacher_forwards", "teacher_backwards")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -27,15 +30,20 @@ class Entry:
         return [one.value(attack, metric) for one in self.seeds]
 
     def paired(self, other: Entry, attack: str, metric: str) -> tuple[list[float], list[float]]:
-        """Return the numbers of both on the seeds that both have."""
+        """Return the numbers of both on the seeds for which both have one: the NSD of accuracies of 0 is undefined."""
         theirs = {one.seed: one.value(attack, metric) for one in other.seeds}
-        ours = {one.seed: one.value(attack, metric) for one in self.seeds if one.seed in theirs}
+        ours = {one.seed: one.value(attack, metric) for one in self.seeds}
+        ours = {seed: value for seed, value in ours.items() if not math.isnan(value - theirs.get(seed, math.nan))}
         return list(ours.values()), [theirs[seed] for seed in ours]
 
     def rho(self, baseline: Entry | None, attack: str) -> float:
         """Return the mean rho over the baseline, on the seeds that both have; NaN where there are none."""
         pairs = {one.seed: one for one in baseline.seeds} if baseline else {}
         return mean([one.rho_over(pairs[one.seed], attack) for one in self.seeds if one.seed in pairs])
+
+    def passes(self) -> float:
+        """Return the mean over seeds of all forwards and backwards, of teachers too; NaN without a seed."""
+        return mean([sum(one.cost.get(name, 0) for name in PASSES) for one in self.seeds])
 
 
 @dataclass(frozen=True)

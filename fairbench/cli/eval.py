@@ -205,6 +205,7 @@ def _planned(
     **place: Any,
 ) -> tuple[Opened, Plan, Trust, Path]:
     """Open what the options name, and return it with the plan, the checks and the run folder."""
+    from fairbench.attacks import parse_attacks, preset_eps, split_attacks
     from fairbench.cli.eval_zoo import is_zoo_name, open_published
     from fairbench.evaluation.plan import make_plan
     from fairbench.evaluation.trust import Trust
@@ -213,7 +214,9 @@ def _planned(
     if allow_random and attacks == DEFAULT_ATTACKS:
         attacks = RANDOM_ATTACKS
     if is_zoo_name(checkpoint.as_posix()):
-        opened, norm, eps = open_published(checkpoint.as_posix(), norm=norm, eps=eps, **place)
+        opened, norm, own = open_published(checkpoint.as_posix(), norm=norm, eps=eps, **place)
+        # A preset of the literature brings its radius with it, as with any other model.
+        eps = own if preset_eps(parse_attacks(split_attacks(attacks))) is None else eps
     else:
         opened = open_checkpoint(checkpoint, device=device, **place)
     loaded, whole = opened.loaded, opened.dataset

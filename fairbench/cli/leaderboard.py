@@ -59,7 +59,8 @@ def write(runs: tuple[Path, ...], out: str) -> None:
 def export(runs: tuple[Path, ...], form: str, out: str, info: Path | None) -> None:
     """Write each run as RobustBench's model_info entry, with the classes under one key more.
 
-    A run needs AutoAttack on the whole test split. Prints the entries' files.
+    A run needs AutoAttack's standard version on the whole test split, at RobustBench's radius where it has the data
+    set, and no raised flag. Prints the entries' files.
     """
     folder = _named(out)
     from fairbench.reporting.robustbench_export import export_robustbench
@@ -75,6 +76,8 @@ def export(runs: tuple[Path, ...], form: str, out: str, info: Path | None) -> No
 @click.option("--out", required=True, help="Folder for published.json and published.md.")
 def import_(model_info: Path, runs: tuple[Path, ...], out: str) -> None:
     """Write what RobustBench publishes, average numbers, and put our runs of the same threat beside them.
+
+    Published figures have no rank; a run has one where it could be exported.
 
     MODEL_INFO is the folder of that name in a checkout of RobustBench's repository; its PyPI package lacks it.
     """

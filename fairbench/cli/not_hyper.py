@@ -7,13 +7,13 @@ from collections.abc import Collection
 #: Another spelling -> the name of the recipe's value or of the option.
 _ALSO = {"learning_rate": "lr", "bs": "batch_size", "batchsize": "batch_size", "wd": "weight_decay", "epoch": "epochs"}
 _OPTIONS = (
-    "epochs", "batch_size", "lr", "augment", "average", "awp", "select", "precision", "compile", "model", "normalize",
-    "init", "eps", "seed", "device", "samples_per_class", "drop_classes", "drop_control", "recipe",
+    "epochs", "batch_size", "lr", "augment", "average", "cache_teacher", "awp", "awp_start", "sync_batch_norm",
+    "select", "precision", "compile", "model", "normalize", "init", "eps", "seed", "device", "samples_per_class",
+    "drop_classes", "drop_control", "recipe",
 )  # fmt: skip
 #: Values of the recipe without an option of their own.
 _RECIPE_ONLY = (
-    "weight_decay", "momentum", "nesterov", "schedule", "awp_start", "eps_warmup", "validation_attack",
-    "channels_last", "sync_batch_norm",
+    "weight_decay", "momentum", "nesterov", "schedule", "eps_warmup", "validation_attack", "channels_last",
 )  # fmt: skip
 
 

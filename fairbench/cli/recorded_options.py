@@ -22,13 +22,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 _OPTIONS = (
     click.option(
         "--checkpoint", type=click.Path(path_type=Path), metavar="PATH",
-        help="The run's checkpoint. Default: the file of its name and hash in ./checkpoints or here.",
+        help="The run's checkpoint. Default: the file of its name and hash in ./checkpoints or here; a published "
+        "model is found by its name, with weights in models/ inside the data folder, in ./models, or downloaded.",
     ),
     click.option(
         "--model", metavar="module:factory|FILE.py:factory", help="Its architecture, where the run's is your own code."
     ),
     click.option("--dataset", metavar="NAME|npz:PATH|folder:PATH", help="Where the samples are. Default: the run's."),
-    click.option("--data-dir", metavar="DIR", help="Where data sets lie. Default: FAIRBENCH_DATA, else ./data."),
+    click.option("--data-dir", metavar="DIR", help="Where data and models/ lie. Default: FAIRBENCH_DATA, else ./data."),
     click.option("--resize", type=WholeNumber(1), help="Image folders: as in the run."),
     click.option("--crop", type=WholeNumber(1), help="Image folders: as in the run."),
     click.option("--threads", type=WholeNumber(1), help="CPU threads. Default: the run's."),
@@ -69,7 +70,15 @@ def recorded_task(
         BadInput: one of them is not found, or is another one.
     """
     from fairbench.evaluation.recorded import recorded_checkpoint, recorded_dataset, recorded_model
+    from fairbench.evaluation.recorded_published import published_model, published_name
 
+    name = published_name(run.record)
+    if name is not None:
+        samples = recorded_dataset(run.record, name=dataset, data_dir=data_dir, resize=resize, crop=crop)
+        found = published_model(
+            run.record, name, samples, given=checkpoint, model=model, data_dir=data_dir, device=device
+        )
+        return found, samples
     path = recorded_checkpoint(run.record, checkpoint)
     samples = recorded_dataset(run.record, name=dataset, data_dir=data_dir, resize=resize, crop=crop)
     loaded = recorded_model(run.record, path, samples, model=model, trust_program=trust_program, device=device)

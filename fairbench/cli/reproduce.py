@@ -27,6 +27,7 @@ def command(run: Path, threads: int | None, device: str | None, out: str | None,
     """
     from fairbench import distributed
     from fairbench.cli.processes import joined
+    from fairbench.evaluation.recorded_published import published_name
     from fairbench.evaluation.reproduce import reproduce
     from fairbench.progress import Bars, Silent
     from fairbench.runs import read_run
@@ -38,7 +39,8 @@ def command(run: Path, threads: int | None, device: str | None, out: str | None,
         if out is not None:
             usable_folder(Path(out))
         loaded, samples = recorded_task(before, device=place, **where)
-        work: dict[str, Any] = {"device": place, "threads": threads, "out": out}
+        source = (loaded.sidecar or {}).get("source") if published_name(before.record) is not None else None
+        work: dict[str, Any] = {"device": place, "threads": threads, "out": out, "source": source}
         if distributed.is_main():
             with Bars() as bars:
                 again = reproduce(before, loaded.model, samples, progress=bars, **work)

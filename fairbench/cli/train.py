@@ -49,21 +49,26 @@ def _teachers(values: tuple[str, ...]) -> dict[str, str]:
     return teachers
 
 
-def _average(text: str | None) -> tuple[str, float | str] | None:
-    """Read UNIT:DECAY, "epoch:0.85" or "step:uniform"."""
+def _average(text: str | None) -> tuple[str, float | str, float] | None:
+    """Read UNIT:DECAY[@START], "epoch:0.85", "step:uniform" or "epoch:uniform@0.75"."""
     if text is None:
         return None
     from fairbench.threat import parse_number
+    from fairbench.training.recipe import UNITS, check_start
 
-    unit, _, decay = text.partition(":")
-    if unit not in ("epoch", "step") or not decay:
-        raise click.UsageError(f"--average takes epoch:DECAY, step:DECAY or epoch:uniform, but is {text[:60]!r}.")
-    if decay == "uniform":
-        return unit, decay
-    value = parse_number(decay, what="the decay of --average", example="0.999")
-    if not value < 1:
+    unit, _, rest = text.partition(":")
+    decay, at, start = rest.partition("@")
+    if unit not in UNITS or not decay or (at and not start):
+        raise click.UsageError(
+            "--average takes epoch:DECAY, step:DECAY or epoch:uniform, and @START behind it where weights enter from a "
+            f"fraction of the epochs on (epoch:uniform@0.75), but is {text[:60]!r}."
+        )
+    value = "uniform" if decay == "uniform" else parse_number(decay, what="the decay of --average", example="0.999")
+    if isinstance(value, float) and not value < 1:
         raise click.UsageError(f"the decay of --average must lie in [0, 1), but is {decay[:60]}.")
-    return unit, value
+    begin = parse_number(start, what="the start of --average", example="0.75") if at else 0.0
+    check_start(begin, "the start of --average")
+    return unit, value, begin
 
 
 @click.command(name="train")
@@ -81,8 +86,13 @@ def _average(text: str | None) -> tuple[str, float | str] | None:
 @click.option("--reweight", metavar="RULE", help="A class rule that weighs losses.")
 @click.option("--remargin", metavar="RULE", help="A class rule that sets radii.")
 @click.option("--retemper", metavar="RULE", help="A class rule that tempers the teacher's labels.")
-@click.option("--average", metavar="UNIT:DECAY", help="Average of weights: epoch:0.85, step:0.999, epoch:uniform.")
+@click.option(
+    "--average", metavar="UNIT:DECAY[@START]", help="Average of weights: epoch:0.85, step:0.999, epoch:uniform@0.75."
+)
 @click.option("--awp", metavar="GAMMA", help="Adversarial weight perturbation.")
+@click.option("--awp-start", metavar="X", help="The fraction of the epochs where --awp begins; default: 0.")
+@click.option("--sync-batch-norm", is_flag=True, help="Batch statistics of all processes (CUDA).")
+@click.option("--cache-teacher", is_flag=True, help="Teachers label natural images once; without augmentation.")
 @click.option("--init", metavar="CKPT", help="A checkpoint to start from.")
 @click.option(
     "--select", metavar="RULE", help="last, best-average, best-worst-class or best-sum, on validation images."
@@ -145,10 +155,11 @@ def _check_without_torch(given: dict[str, Any]) -> tuple[dict[str, Any], dict[st
     from fairbench.errors import unknown
     from fairbench.models.file_kind import usable_kind
     from fairbench.threat import Threat, parse_number
-    from fairbench.training.recipe import SELECT_RULES
+    from fairbench.training.recipe import SELECT_RULES, check_start, check_sync_batch_norm
 
     def number(option: str, example: str) -> float | None:
-        return None if given[option] is None else parse_number(given[option], what=f"--{option}", example=example)
+        what = f"--{option.replace('_', '-')}"
+        return None if given[option] is None else parse_number(given[option], what=what, example=example)
 
     refuse_unknown("method", given["method"])
     refuse_unknown_dataset(given["dataset"])
@@ -168,10 +179,17 @@ def _check_without_torch(given: dict[str, Any]) -> tuple[dict[str, Any], dict[st
         "augment": given["augment"],
         "average": _average(given["average"]),
         "awp": number("awp", "0.005"),
+        "awp_start": number("awp_start", "0.05"),
+        "sync_batch_norm": given["sync_batch_norm"] or None,
         "select": given["select"],
         "precision": given["precision"],
         "compile": given["compiled"] or None,
+        "cache_teacher": given["cache_teacher"] or None,
     }
+    if changes["awp_start"] is not None:
+        check_start(changes["awp_start"], "--awp-start")
+    if given["sync_batch_norm"]:
+        check_sync_batch_norm(given["device"])
     if given["control_draw"] is not None and not given["drop_control"]:
         raise click.UsageError("--control-draw chooses a draw of --drop-control NAME,..., which is missing.")
     if given["eps"] is not None:

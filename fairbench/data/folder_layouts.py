@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from fairbench.data import class_names
 from fairbench.data.image_folder import ImageFolder, Preprocess
+from fairbench.data.imagenet_names import imagenet_names
 from fairbench.data.source import Source
 from fairbench.errors import BadInput
 
@@ -82,12 +83,11 @@ def read_class_folders(
     part: Part,
     preprocess: Preprocess,
     workers: int | None,
-    words: dict[str, str] | None = None,
 ) -> ImageFolder:
-    """Return the images of a folder with one sub-folder per class; `words` translates folder names for people."""
+    """Return the images of a folder with one sub-folder per class; ImageNet's 1,000 wnids become its class names."""
     folders = class_folders(root)
     files, y = listed(root, folders)
-    names = [f"{folder} {words[folder]}" if words and folder in words else folder for folder in folders]
+    names = imagenet_names(folders) or folders
     return ImageFolder(root, files, y, names, name=name, split=part, preprocess=preprocess, workers=workers)
 
 
@@ -111,8 +111,10 @@ def read_imagenet(source: Source, part: Part, preprocess: Preprocess, workers: i
     if len(folders) != 1000:
         raise _other_classes(source.name, root, folders, 1000)
     files, y = listed(root, folders)
-    words = _words(root.parent, "LOC_synset_mapping.txt", "words.txt", "synset_words.txt")
-    names = [f"{folder} {words[folder]}" if folder in words else folder for folder in folders]
+    names: Sequence[str] | None = imagenet_names(folders)
+    if names is None:  # a thousand others
+        words = _words(root.parent, "LOC_synset_mapping.txt", "words.txt", "synset_words.txt")
+        names = [f"{folder} {words[folder]}" if folder in words else folder for folder in folders]
     return ImageFolder(root, files, y, names, name=source.name, split=part, preprocess=preprocess, workers=workers)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fairbench.data.dataset import Dataset
-from fairbench.data.load import load_dataset
+from fairbench.data.image_folder import Preprocess
+from fairbench.data.load import holds_image_files, load_dataset
 from fairbench.errors import BadInput
 from fairbench.evaluation.plan import Plan, make_plan
 from fairbench.metrics.comparable import resolved_difference
@@ -55,7 +57,7 @@ def recorded_dataset(
         record: run.json.
         name: where the data set lies now; None: as recorded.
         data_dir: where files lie, see `load_dataset`.
-        resize: of image folders, as it was in the run.
+        resize: of image folders, where it is not to be as in the record.
         crop: likewise.
 
     Raises:
@@ -68,12 +70,22 @@ def recorded_dataset(
             "the run's images were arrays in a Python program, which run.json does not hold; give the same images as a "
             "file with --dataset npz:FILE, or use fairbench.evaluation.verify from Python."
         )
-    samples = load_dataset(where, split, data_dir=data_dir, resize=resize, crop=crop)
+    prepared = _prepared(record, where)
+    prepared.update({key: value for key, value in (("resize", resize), ("crop", crop)) if value is not None})
+    samples = load_dataset(where, split, data_dir=data_dir, **prepared)
     first = re.fullmatch(r"first (\d{1,9}) of each class", selection)
     if first:
         samples = samples.first_per_class(int(first[1]))
     refuse_other_dataset(samples, record)
     return samples
+
+
+def _prepared(record: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return how the run's image files were prepared: resize, crop, interpolation; nothing for arrays."""
+    found = recorded(record, "dataset", kind=dict).get("preprocess")
+    if found is None or not holds_image_files(where):
+        return {}
+    return asdict(Preprocess.of_record(found, what="run.json"))
 
 
 def refuse_other_dataset(samples: Dataset, record: Mapping[str, Any]) -> None:

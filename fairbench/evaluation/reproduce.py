@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ def reproduce(
     device: torch.device | str = "cpu",
     threads: int | None = None,
     out: str | Path | None = None,
+    source: str | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Evaluate `model` as `run` was evaluated and return the new run.
@@ -35,6 +37,7 @@ def reproduce(
         device: where to work; another device than the run's may round differently.
         threads: of the CPU; None: the run's.
         out: a folder for the new run; work that was begun there is continued. None: nothing is written.
+        source: where a published model comes from now, with the package that built it; None: as recorded.
         progress: what to report to.
 
     Raises:
@@ -46,6 +49,8 @@ def reproduce(
             f"the folder {str(out)[:150]!r} holds a finished run, so nothing would be run again; choose another --out."
         )
     plan = recorded_plan(run.record, dataset, device=torch.device(device), threads=threads)
+    if source is not None:
+        plan = replace(plan, model_record={**plan.model_record, "source": source})
     allowed = "random model" in recorded(run.record, "settings", kind=dict)
     trust = Trust(recorded(run.record, "accepted", kind=list), allow_random=allowed)
     return run_plan(model, plan, trust, out=out, progress=progress or Silent(), normalizations={})

@@ -1,14 +1,14 @@
 """AdaAD: adaptive adversarial distillation (Huang et al., CVPR 2023).
 
 Paper      Boosting accuracy and robustness of student models via adaptive adversarial distillation, CVPR 2023
-Official   https://github.com/boylyg/AdaAD: not available; a copy of its training script was read.
+Official   https://github.com/boyellow/AdaAD @ 9e5c6e5ff7
 Published  CIFAR-10, ResNet-18, AutoAttack 54.23, with a WRN-34-20 teacher (abstract).
 Measured   accuracy not yet. Against copies of its attack and loss on random inputs with the same noise, alpha 1 and .6:
            examples to 3e-10, loss and gradient to 4e-11.
-Differs    The script's default radius of 16/255 and step of 4/255 are not taken. Its CIFAR-100 loss is not divided by
-           K: `-p scale=100`. With alpha 1 the natural images are still run through the student, as there, for batch
-           norm's statistics, but without gradients. Our default recipe of digits, mnist and fashion-mnist has
-           `scale=10`, as in RSLAD's card.
+Differs    The script's default radius of 16/255 and step of 4/255 ("larger search radius" in its README) are not taken.
+           Its CIFAR-100 loss is not divided by K: `-p scale=100`. With alpha 1 the natural images are still run through
+           the student, as there, for batch norm's statistics, but without gradients. Our default recipe of digits,
+           mnist and fashion-mnist has `scale=10`, as in RSLAD's card.
 
 Shape key: B batch, K classes.
 """
@@ -51,6 +51,10 @@ class AdaAD(Method):
     def idle_terms(self) -> set[str]:
         """Return the natural loss where alpha is 1."""
         return {"natural"} if self.alpha == 1 else set()
+
+    def asks_of_x(self) -> tuple[str, ...]:
+        """Return the role of the teacher that labels the natural image."""
+        return ("robust",)
 
     def attack(self, model: nn.Module, batch: Batch, random: SampleRandom) -> Batch:
         """Return the batch with examples on which student and teacher disagree, and the teacher's logits of both."""

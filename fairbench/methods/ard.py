@@ -64,6 +64,10 @@ class ARD(Method):
         """The attack's starting point."""
         return uniform_start if self.clamp_start else unclamped_start
 
+    def asks_of_x(self) -> tuple[str, ...]:
+        """Return the role of the teacher that labels the natural image."""
+        return ("robust",)
+
     def attack(self, model: nn.Module, batch: Batch, random: SampleRandom) -> Batch:
         """Return the batch with the teacher's logits of x and with PGD examples."""
         return self.craft(model, self.ask(batch, "robust"), random, start=self.start)

@@ -20,6 +20,7 @@ from fairbench.errors import BadInput, unknown
 from fairbench.methods.batch import Batch, EpochState, StepLoss
 from fairbench.methods.class_rule import SLOTS, ClassRule, Slot, check_fit, check_weighs
 from fairbench.methods.hyper import get_hyper, hyper_types, set_hyper
+from fairbench.methods.known_labels import KnownLabels
 from fairbench.methods.teacher import Teacher
 from fairbench.sample_random import SampleRandom
 
@@ -82,6 +83,7 @@ class Method(nn.Module):
             {kind.name: kind(num_classes, **of_rule[kind.name]) for kind in dict.fromkeys(kinds.values())}
         )
         self._slots = {slot: self._rule(kind.name) for slot, kind in kinds.items()}
+        self._known: dict[str, KnownLabels] = {}
         for rule in self._each_rule():
             rule.fill(tuple(slot for slot in SLOTS if self._slots.get(slot) is rule))
         if "reweight" in self._slots:
@@ -109,6 +111,10 @@ class Method(nn.Module):
     def idle_terms(self) -> set[str]:
         """Return which of the losses "natural" and "robust" have a coefficient of 0 as the method is set."""
         return set()
+
+    def asks_of_x(self) -> tuple[str, ...]:
+        """Return the roles of the teachers that label the natural image itself in every step."""
+        return ()
 
     def begin_epoch(self, state: EpochState) -> None:
         """Act once before every epoch; what must survive an interruption is a buffer. Overrides call this one."""
@@ -169,11 +175,17 @@ class Method(nn.Module):
 
     def ask(self, batch: Batch, role: str, image: str = "x") -> Batch:
         """Return the batch with the teacher's logits on an image, (B, K), as extra "<role>_<image>"."""
+        if image == "x" and role in self._known:
+            return batch.plus(**{f"{role}_x": self._known[role](batch.index).to(batch.x.dtype)})
         source = {"x": batch.x, "x_adv": batch.x_adv, **batch.extra}[image]
         assert source is not None, "x_adv does not exist before the attack"
         with torch.no_grad():
             logits = self.teachers[role](source)
         return batch.plus(**{f"{role}_{image}": logits.to(batch.x.dtype)})
+
+    def know(self, role: str, labels: KnownLabels) -> None:
+        """Take a teacher's logits of all training images, which are then not asked for again."""
+        self._known[role] = labels
 
     def radius(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return (B,) radii and step sizes after the remargin rule."""
@@ -223,6 +235,13 @@ class Method(nn.Module):
         buffers = {k.removeprefix("rules."): v for k, v in self.named_buffers() if v.shape == (self.num_classes,)}
         idle = {f"{rule.name}.{name}" for rule in self._each_rule() for name in rule.idle()}
         return {k: v for k, v in buffers.items() if not k.endswith((".total", ".count")) and k not in idle}
+
+    def class_eps(self) -> Tensor | None:
+        """Return each class's radius, (K,), in pixel units; None where no rule sets it."""
+        if "remargin" not in self._slots:
+            return None
+        classes = torch.arange(self.num_classes, device=next(self.buffers(), torch.empty(0)).device)
+        return self.radius(classes)[0]
 
     def numbers(self) -> dict[str, float]:
         """Return every buffer that is one number (HAM's savings, MTARD's balance), named as in `class_state`."""

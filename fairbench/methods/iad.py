@@ -83,6 +83,10 @@ class IAD(ARD):
         begun = state.epoch >= state.at(default if self.begin is None else self.begin)
         self.exponent.fill_(self.beta if begun else 0.0)
 
+    def asks_of_x(self) -> tuple[str, ...]:
+        """Return the role of the teacher that labels the natural image: none in variant II."""
+        return ("robust",) if self.variant == "I" else ()
+
     def attack(self, model: nn.Module, batch: Batch, random: SampleRandom) -> Batch:
         """Return the batch with PGD examples and the teachers' logits."""
         if self.variant == "I":

@@ -63,6 +63,10 @@ class MTARD(Method):
         super().begin_epoch(state)
         self.decayed_rate.fill_(self.rate * state.lr_factor)
 
+    def asks_of_x(self) -> tuple[str, ...]:
+        """Return the role of the teacher that labels the natural image."""
+        return ("natural",)
+
     def attack(self, model: nn.Module, batch: Batch, random: SampleRandom) -> Batch:
         """Return the batch with PGD examples and each teacher's logits of its image."""
         batch = self.craft(model, batch, random, start=normal_start)

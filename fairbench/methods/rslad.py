@@ -49,6 +49,10 @@ class RSLAD(Method):
         if self.robust_share > 1:
             raise BadInput(f"robust_share must lie in [0, 1], but is {self.robust_share}.")
 
+    def asks_of_x(self) -> tuple[str, ...]:
+        """Return the role of the teacher that labels the natural image."""
+        return ("robust",)
+
     def attack(self, model: nn.Module, batch: Batch, random: SampleRandom) -> Batch:
         """Return the batch with the teacher's logits and with examples that leave the teacher's label furthest."""
         batch = self.ask(batch, "robust")

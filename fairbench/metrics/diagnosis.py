@@ -20,7 +20,7 @@ from fairbench.metrics.binomial import wilson
 from fairbench.metrics.classwise import Floats, Ints, accuracy_of, class_tally
 from fairbench.metrics.confusion import confusion_matrix
 from fairbench.metrics.correlates import Correlate, correlates, read_classifier
-from fairbench.metrics.flows import Flows, already_wrong, flows
+from fairbench.metrics.flows import Flows, FlowsByAttack, already_wrong, flows
 from fairbench.metrics.gains import Gain, gain
 from fairbench.metrics.rank import Agreement, order_agreement
 from fairbench.metrics.superclass import (
@@ -137,7 +137,7 @@ def diagnose(run: Run, *, superclasses: Superclasses | None = None) -> Diagnosis
         robust=accuracy_of(hits, count),
         flows=flows(tables[attack]),
         already_wrong=already_wrong(outcomes, attack, num),
-        all_flows={name: flows(table) for name, table in tables.items()},
+        all_flows=FlowsByAttack(tables),
         superclasses=groups,
         kin=None if groups is None else superclass_share(tables[attack], groups),
         correlates=correlates(accuracy_of(hits, count), natural, limits, outcomes, norm) if attacks else (),

@@ -14,6 +14,7 @@ Shape key: K classes, M attainable accuracies, D distinct counts, R simulated ta
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -123,9 +124,14 @@ def _worst_and_gap(pooled: float, count: Ints) -> dict[str, Expected]:
 
     def gap_quantile(level: float) -> float:
         low, high = -_NUDGE, 1.0
-        while high - low > _NUDGE / 2:
-            middle = (low + high) / 2
-            low, high = (low, middle) if gap_at_most(middle) >= level else (middle, high)
+        if classes.sizes.size == 1:
+            # Every attainable gap is a whole number of images: a third of the steps.
+            size = int(classes.sizes[0])
+            high = bisect_left(range(size), level, key=lambda hits: gap_at_most(hits / size)) / size
+        else:
+            while high - low > _NUDGE / 2:
+                middle = (low + high) / 2
+                low, high = (low, middle) if gap_at_most(middle) >= level else (middle, high)
         reach = np.searchsorted(t, t + high + _NUDGE, side="right") - 1
         return float((t[reach] - t).max())
 
@@ -142,10 +148,11 @@ def _simulated(pooled: float, count: Ints) -> dict[str, Expected]:
     num = count.size
     uniform = _uniform(num)
     accuracy = np.empty_like(uniform)
-    for size in np.unique(count):
+    sizes = np.unique(count)
+    for size in sizes:
         columns = count == size
         cdf = _cdf(int(size), pooled)[:-1]
-        if columns.all():
+        if sizes.size == 1:
             # Each number's place in the distribution, from the distribution's places among the sorted numbers.
             order, ascending = _ascending(num)
             ends = np.searchsorted(ascending, cdf, side="left")
@@ -162,7 +169,10 @@ def _simulated(pooled: float, count: Ints) -> dict[str, Expected]:
         if kept == 1:
             # The lowest class, which is known exactly.
             continue
-        found[name] = np.partition(accuracy, kept - 1, axis=1)[:, :kept].mean(axis=1)
+        # Which two are lowest follows from the uniform numbers; a sum of more depends on their order by a rounding.
+        known = kept == 2 and sizes.size == 1
+        lowest = accuracy.ravel()[_two_lowest(num)] if known else np.partition(accuracy, kept - 1, axis=1)[:, :kept]
+        found[name] = lowest.mean(axis=1)
     return {name: _summary(values) for name, values in found.items()}
 
 
@@ -183,6 +193,15 @@ def _ascending(num: int) -> tuple[Ints, Floats]:
     for numbers in (order, ascending):
         numbers.setflags(write=False)
     return order, ascending
+
+
+@lru_cache(maxsize=4)
+def _two_lowest(num: int) -> Ints:
+    """Return (R, 2) the flat places of the two lowest numbers of each table."""
+    columns = np.argpartition(_uniform(num), 1, axis=1)[:, :2]
+    places: Ints = columns + num * np.arange(len(columns))[:, None]
+    places.setflags(write=False)
+    return places
 
 
 @lru_cache(maxsize=64)

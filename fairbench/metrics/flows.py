@@ -8,7 +8,9 @@ Shape key: N samples, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -55,11 +57,19 @@ class Flows:
 
     def main_target(self, label: int) -> Edge | None:
         """Return where most of a class's broken samples go (the lowest label of several); None where none is broken."""
-        return _largest([edge for edge in self.edges if edge.source == label])
+        return self._targets.get(label)
 
     def main_source(self, label: int) -> Edge | None:
         """Return from where a class attracts most samples (the lowest label of several); None where from nowhere."""
-        return _largest([edge for edge in self.edges if edge.target == label])
+        return self._sources.get(label)
+
+    @cached_property
+    def _targets(self) -> dict[int, Edge]:
+        return _largest_of(self.edges, lambda edge: edge.source)
+
+    @cached_property
+    def _sources(self) -> dict[int, Edge]:
+        return _largest_of(self.edges, lambda edge: edge.target)
 
 
 def flows(confusion: npt.ArrayLike) -> Flows:
@@ -73,13 +83,29 @@ def flows(confusion: npt.ArrayLike) -> Flows:
         raise BadInput(f"a confusion table must be K x K counts, but is {cells.dtype} of shape {cells.shape}.")
     count, right = cells.sum(axis=1), np.diagonal(cells)
     sent, received = count - right, cells.sum(axis=0) - right
-    edges = [
-        Edge(int(c), int(k), int(cells[c, k]), float(cells[c, k] / count[c]), float(cells[c, k] / sent[c]))
-        for c, k in np.argwhere(cells)
-        if c != k
-    ]
+    c, k = np.nonzero(cells)
+    c, k = c[c != k], k[c != k]
+    number = cells[c, k]
+    columns = (c, k, number, number / count[c], number / sent[c])
+    edges = [Edge(*row) for row in zip(*(column.tolist() for column in columns), strict=True)]
     edges.sort(key=lambda edge: (-edge.share_of_class, -edge.count, edge.source, edge.target))
     return Flows(count, sent, received, tuple(edges))
+
+
+class FlowsByAttack(Mapping[str, Flows]):
+    """The graph of each attack by its name, from (K, K) tables; made when it is asked for, since few are."""
+
+    def __init__(self, confusions: Mapping[str, Ints]) -> None:
+        self._confusions = dict(confusions)
+
+    def __getitem__(self, attack: str) -> Flows:
+        return flows(self._confusions[attack])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._confusions)
+
+    def __len__(self) -> int:
+        return len(self._confusions)
 
 
 def already_wrong(outcomes: Outcomes, attack: str, num_classes: int) -> Floats:
@@ -103,5 +129,9 @@ def already_wrong(outcomes: Outcomes, attack: str, num_classes: int) -> Floats:
     return counted
 
 
-def _largest(edges: list[Edge]) -> Edge | None:
-    return min(edges, key=lambda edge: (-edge.count, edge.source, edge.target)) if edges else None
+def _largest_of(edges: tuple[Edge, ...], label: Callable[[Edge], int]) -> dict[int, Edge]:
+    """Return the largest edge of each label (the lowest source, then target, of several)."""
+    found: dict[int, Edge] = {}
+    for edge in sorted(edges, key=lambda edge: (-edge.count, edge.source, edge.target)):
+        found.setdefault(label(edge), edge)
+    return found

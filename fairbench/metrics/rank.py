@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -181,10 +182,19 @@ def _permutation_p(x: Floats, y: Floats) -> float:
     """
     pairs = np.array(min(sorted(zip(x, y, strict=True)), sorted(zip(y, x, strict=True))))
     i, j = np.triu_indices(len(pairs), 1)
-    rng = np.random.Generator(np.random.PCG64(_SEED))
-    orders = np.concatenate([pairs[:, 1][None], rng.permuted(np.tile(pairs[:, 1], (_PERMUTATIONS, 1)), axis=1)])
+    orders = pairs[:, 1][_permutations(len(pairs))]
     sums = np.abs(np.sign(orders[:, i] - orders[:, j]) @ np.sign(pairs[i, 0] - pairs[j, 0]))
     return float((sums >= sums[0]).mean())
+
+
+@lru_cache(maxsize=8)
+def _permutations(n: int) -> npt.NDArray[np.int64]:
+    """Return the order as it is and the permutations of n places, (1 + 4,999, n); the same for all values."""
+    rng = np.random.Generator(np.random.PCG64(_SEED))
+    places = np.tile(np.arange(n), (1 + _PERMUTATIONS, 1))
+    rng.permuted(places[1:], axis=1, out=places[1:])
+    places.setflags(write=False)
+    return places
 
 
 def _variance(x: Floats, y: Floats) -> float:

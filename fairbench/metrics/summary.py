@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fairbench.errors import BadInput
+from fairbench.json_text import undefined_to_null
 from fairbench.metrics.binomial import wilson
 from fairbench.metrics.classwise import (
     Floats,
@@ -50,6 +51,25 @@ def summarize(outcomes: Outcomes | Run, class_names: Sequence[str] | None = None
     Raises:
         BadInput: no names for a bare table, or labels and predictions that do not fit them.
     """
+    content = _summary(outcomes, class_names)
+    for one in content["attacks"].values():
+        one["confusion"] = one["confusion"].tolist()
+    return content
+
+
+def metrics_bytes(outcomes: Outcomes | Run, class_names: Sequence[str] | None = None) -> str:
+    """Return the text of metrics.json."""
+    return to_json(_summary(outcomes, class_names))
+
+
+def metrics_and_text(run: Run) -> tuple[dict[str, Any], str]:
+    """Return what metrics.json says, undefined as None and each confusion as a (K, K) array, and its text."""
+    content: dict[str, Any] = undefined_to_null(_summary(run))
+    return content, to_json(content)
+
+
+def _summary(outcomes: Outcomes | Run, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return what `summarize` does, with each confusion as a (K, K) array."""
     if isinstance(outcomes, Run):
         names = outcomes.class_names if class_names is None else tuple(class_names)
         outcomes = outcomes.outcomes
@@ -60,11 +80,6 @@ def summarize(outcomes: Outcomes | Run, class_names: Sequence[str] | None = None
     tallies = {attack: _tally(outcomes.of(attack), len(names)) for attack in outcomes.attacks}
     limits = _intervals(tallies)
     return {"attacks": {attack: _one_attack(tally, limits[attack], names) for attack, tally in tallies.items()}}
-
-
-def metrics_bytes(outcomes: Outcomes | Run, class_names: Sequence[str] | None = None) -> str:
-    """Return the text of metrics.json."""
-    return to_json(summarize(outcomes, class_names))
 
 
 def refuse_other_metrics(run: Run) -> None:
@@ -161,7 +176,7 @@ def _one_attack(tally: _Tally, limits: dict[str, list[float]], names: tuple[str,
         "class_accuracy": accuracy.tolist(),
         "class_interval": wilson(hits, count).tolist(),
         "class_count": count.tolist(),
-        "confusion": tally.confusion.tolist(),
+        "confusion": tally.confusion,
         "interval": limits,
         "if_equal": {name: {"expected": e.expected, "range": [e.low, e.high]} for name, e in even.items()},
     }

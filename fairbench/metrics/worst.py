@@ -8,7 +8,7 @@ Shape key: K classes, ... any number of simulated tables.
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -77,12 +77,36 @@ def probability_worst(hits: npt.ArrayLike, count: npt.ArrayLike, index: int) -> 
     if k.ndim != 1 or not 0 <= index < k.size or n[index] <= 0:
         raise BadInput(f"class {index} has no samples, so nothing can be said about it being the worst.")
     others = (np.arange(k.size) != index) & (n > 0)
-    node, weight = _gauss_legendre()
-    quantile = special.betaincinv(k[index] + 0.5, n[index] - k[index] + 0.5, (node + 1) / 2)
+    _, weight = _gauss_legendre()
     # Classes with equal counts have equal posteriors: with 1,000 classes of 50 images only 51 differ.
     pairs, times = np.unique(np.stack([k[others], n[others]], axis=1), axis=0, return_counts=True)
-    above = special.betaincc(pairs[:, :1] + 0.5, pairs[:, 1:] - pairs[:, :1] + 0.5, quantile)
-    return float((weight / 2 * np.prod(above ** times[:, None], axis=0)).sum())
+    own = int(k[index]), int(n[index])
+    found = [(_above(*own, *pair), often) for pair, often in zip(pairs.tolist(), times.tolist(), strict=True)]
+    near = [(row, often) for row, often in found if row is not None]
+    above, powers = np.array([row for row, _ in near]).reshape(-1, _NODES), np.array([often for _, often in near])
+    return float((weight / 2 * np.prod(above ** powers[:, None], axis=0)).sum())
+
+
+@lru_cache(maxsize=64)
+def _quantiles(hits: int, count: int) -> Floats:
+    """Return (nodes,) quantiles of a class's posterior."""
+    node, _ = _gauss_legendre()
+    found: Floats = special.betaincinv(hits + 0.5, count - hits + 0.5, (node + 1) / 2)
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _above(hits: int, count: int, other_hits: int, other_count: int) -> Floats | None:
+    """Return (nodes,) P(a draw of another class > the quantile); None where it is 1 at each, as for most classes.
+
+    Attacks and runs on the same images ask for the same few pairs again and again.
+    """
+    quantile, a, b = _quantiles(hits, count), other_hits + 0.5, other_count - other_hits + 0.5
+    # One that is 1 at the highest quantile is so at all.
+    if special.betaincc(a, b, quantile.max()) == 1:
+        return None
+    found: Floats = special.betaincc(a, b, quantile)
+    return found
 
 
 @cache

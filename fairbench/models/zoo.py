@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from fairbench.data.dataset import Dataset
+from fairbench.data.registry import DATASETS
 from fairbench.errors import BadInput
 from fairbench.models.load import LoadedModel
 from fairbench.models.normalize import normalized
@@ -27,7 +28,7 @@ class ZooModel:
         source: its full name, "rb:cifar10/Linf/Carmon2019Unlabeled".
         dataset: the data set it was made for; None where only a person knows.
         norm: the norm it was made for, None where it was made for none.
-        eps: its zoo's radius as text where the data set has no default; None else.
+        eps: the radius as text at which its zoo evaluates such models in that norm; None where it has none.
         images: how image files are prepared: resize, crop, interpolation, as `load_dataset` takes them.
         load: reads the weights: () -> LoadedModel on the CPU.
     """
@@ -106,7 +107,7 @@ def _robustbench(
         digest = digests[0] if len(digests) == 1 else hashlib.sha256("\n".join(digests).encode()).hexdigest()
         return _loaded(network, str(definition), digest, "inside", str(definition), count)
 
-    eps = "0.5" if definition.norm == "L2" else None
+    eps = "0.5" if definition.norm == "L2" else DATASETS[definition.dataset].eps
     return ZooModel(str(definition), definition.dataset, definition.norm, eps, images, load)
 
 

@@ -101,6 +101,8 @@ def surroundings(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     found = []
     for key in ("device", "threads", "commit"):
         found.append((key, theirs.get(key), mine.get(key)))
+    # Of a published model: the package that built the network, and its version.
+    found.append(("source", *(record.get("model", {}).get("source") for record in (theirs, mine))))
     versions = [record.get("versions", {}) for record in (theirs, mine)]
     found += [(name, versions[0].get(name), versions[1].get(name)) for name in {**versions[0], **versions[1]}]
     found.append(("processor", *(record.get("hardware", {}).get("processor") for record in (theirs, mine))))

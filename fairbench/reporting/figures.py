@@ -10,17 +10,16 @@ from fairbench.reporting.plots_one_run import FEW, confusion_map, natural_agains
 from fairbench.reporting.plots_runs import average_against_worst, run_dots
 from fairbench.reporting.plots_training import (
     Log,
-    class_state_curves,
     loss_curves,
     read_log,
-    state_buffers,
     training_curves,
     validated,
 )
+from fairbench.reporting.plots_training_classes import class_curves, class_series
 from fairbench.reporting.table import Table
 from fairbench.reporting.tables import (
     class_run_table,
-    class_state_table,
+    class_series_table,
     classes_table,
     confusion_table,
     papers_table,
@@ -42,7 +41,7 @@ class Plot:
 
 
 def set_plots(sample_set: SampleSet) -> list[Plot]:
-    """Return the plots that compare the runs of a sample set; none for a single run."""
+    """Return the plots that compare the averages and worst classes of a sample set; none for a single run."""
     attack, key = sample_set.strongest, sample_set.key
     if len(sample_set.having(attack)) < 2:
         return []
@@ -58,12 +57,22 @@ def set_plots(sample_set: SampleSet) -> list[Plot]:
             "Up and to the right is better. The closer to the dashed line, the more equal the classes.",
             average_against_worst(sample_set, attack), comparison,
         ),
-        Plot(
-            f"{key}-class-by-run", f"Each class in each run {under(attack)}",
-            "Accuracy in %. Darker is more robust; a frame marks the worst class of each column.",
-            class_run_map(sample_set, attack), class_run_table(sample_set, attack),
-        ),
     ]  # fmt: skip
+
+
+def set_class_plot(sample_set: SampleSet) -> Plot | None:
+    """Return each class in each run of a sample set; None for a single run."""
+    attack = sample_set.strongest
+    if len(sample_set.having(attack)) < 2:
+        return None
+    many = len(sample_set.views[0].class_names) > MANY
+    return Plot(
+        f"{sample_set.key}-class-by-run", f"Each class in each run {under(attack)}",
+        "Accuracy in %, sorted by the mean over the runs. Darker is more robust; a frame marks the worst class of each "
+        "column." + (" Only the lowest and highest classes are drawn, a run's worst perhaps not; the table has all."
+                   if many else ""),
+        class_run_map(sample_set, attack), class_run_table(sample_set, attack),
+    )  # fmt: skip
 
 
 def class_plot(view: RunView) -> Plot:
@@ -114,7 +123,7 @@ def training_log(view: RunView) -> Log:
 
 
 def training_plots(view: RunView) -> list[Plot]:
-    """Return the plots of a run's training log: validation, loss, and what the method held per class."""
+    """Return the plots of a run's training log: validation, loss, and each class's accuracy, radius and state."""
     log, stem = training_log(view), view.stem
     if not log:
         return []
@@ -127,13 +136,12 @@ def training_plots(view: RunView) -> list[Plot]:
         )  # fmt: skip
     found.append(Plot(f"{stem}-loss", "Loss during training", "Terms as logged, without coefficients.",
                       loss_curves(log, view.label), epochs))  # fmt: skip
-    buffers = state_buffers(log, len(view.class_names))
-    if buffers:
-        state = class_state_table(log, buffers, view, stem)
-        for place, buffer in enumerate(buffers, start=1):
+    series = class_series(log, len(view.class_names))
+    if series:
+        table = class_series_table(series, view, stem)
+        for place, one in enumerate(series, start=1):
             found.append(
-                Plot(f"{stem}-state{place}", f"{buffer.replace('_', ' ').capitalize()} per class during training",
-                     "What the method held for each class.",
-                     class_state_curves(log, buffer, view.class_names, view.label), state)
+                Plot(f"{stem}-state{place}", f"{one.title[:1].upper()}{one.title[1:]} per class during training",
+                     one.text, class_curves(one, view.class_names, view.label), table)
             )  # fmt: skip
     return found

@@ -21,6 +21,7 @@ from fairbench.metrics.comparable import common_attacks
 from fairbench.metrics.compare import mcnemar_one_sided
 from fairbench.reporting.attack_names import top_level
 from fairbench.reporting.class_labels import beside_number
+from fairbench.reporting.flags import raised_flags
 from fairbench.reporting.table import Cell, Column, Table
 from fairbench.runs import Run
 
@@ -154,8 +155,8 @@ def _other_model(run: Run, baseline: Run) -> str | None:
 
 def new_flags(run: Run, baseline: Run) -> str | None:
     """Return a sentence about signs of masked gradients that the run shows and its baseline does not."""
-    before = {flag.get("name") for flag in baseline.record.get("flags", [])}
-    found = [flag for flag in run.record.get("flags", []) if flag.get("name") not in before]
+    before = {flag.get("name") for flag in raised_flags(baseline.record)}
+    found = [flag for flag in raised_flags(run.record) if flag.get("name") not in before]
     if not found:
         return None
     told = "; ".join(f"{name} ({evidence})" for name, evidence in {

@@ -147,7 +147,7 @@ def _ranked_table(sample_set: SampleSet) -> Table:
     rows = [
         (
             *row,
-            Cell(", ".join(str(flag.get("name")) for flag in view.flags) or "none"),
+            Cell(", ".join((*view.raised, *(f"{name} (accepted)" for name in view.accepted))) or "none"),
             Cell(provenance_sha256(view.run)[:12]),
         )
         for view, row in zip(sample_set.views, table.rows, strict=True)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from fairbench.outcomes import NATURAL
 from fairbench.provenance import fairbench_version
-from fairbench.reporting.figures import Plot, class_plot, run_plots, set_plots, training_plots
+from fairbench.reporting.figures import Plot, class_plot, run_plots, set_class_plot, set_plots, training_plots
 from fairbench.reporting.figures_why import Why, rankings_of, why_of
-from fairbench.reporting.table import Table
+from fairbench.reporting.flags import ACCEPTED, raised_flags
+from fairbench.reporting.table import Table, shortened
 from fairbench.reporting.tables import (
     attack_tables,
     papers_table,
@@ -24,7 +25,7 @@ from fairbench.reporting.tables_records import (
     samples_table,
     shared_samples_table,
 )
-from fairbench.reporting.view import ACCEPTED, RunView, SampleSet, by_model
+from fairbench.reporting.view import RunView, SampleSet, by_model
 from fairbench.reporting.words import (
     BigNumber,
     listed,
@@ -36,19 +37,34 @@ from fairbench.reporting.words import (
     set_sentence,
 )
 
+#: So many rows by class, over all runs, does a page hold of the accuracies, and of each other table; files hold all.
+_MOST_ACCURACIES, _MOST_OTHERS = 1_000, 200
+
+
+@dataclass(frozen=True)
+class Told:
+    """A sentence about one run, and where the page says more."""
+
+    label: str
+    anchor: str
+    sentence: str
+
 
 @dataclass(frozen=True)
 class Comparison:
     """The runs on one sample set, side by side.
 
-    `table` is shaped like the papers' and wide; `attacks` is the same for a screen, a narrow table per attack with the
-    strongest first, and `rows` for a sheet of paper.
+    `classes` is each class in each run, and `why` a sentence for each run on where its worst class goes: both come
+    before the runs are compared. `table` is shaped like the papers' and wide; `attacks` is the same for a screen, a
+    narrow table per attack with the strongest first, and `rows` for a sheet of paper.
     """
 
     title: str
     numbers: tuple[BigNumber, ...]
     meaning: str
     sentence: str
+    classes: Plot | None
+    why: tuple[Told, ...]
     plots: tuple[Plot, ...]
     table: Table
     attacks: tuple[Table, ...]
@@ -114,7 +130,8 @@ class Page:
     @property
     def plots(self) -> list[Plot]:
         """Every plot of the page, in order."""
-        found = [plot for comparison in self.comparisons for plot in comparison.plots]
+        found = [one.classes for one in self.comparisons if one.classes is not None]
+        found += [plot for comparison in self.comparisons for plot in comparison.plots]
         for model in self.models:
             for evaluation in model.evaluations:
                 found += [evaluation.classes, *evaluation.why.plots, *evaluation.plots]
@@ -133,6 +150,16 @@ class Page:
         found += [self.samples, self.flags, *self.provenance]
         return list({table.name: table for table in found}.values())
 
+    @property
+    def class_rows(self) -> int:
+        """How many rows a table of all classes takes, over all runs of the page."""
+        return sum(len(e.classes.table.rows) for model in self.models for e in model.evaluations)
+
+    def shown(self, table: Table) -> Table:
+        """Return a table as the page shows it: one by class is cut where those of all runs would be too many rows."""
+        most = _MOST_ACCURACIES if table.name.endswith("-classes") else _MOST_OTHERS
+        return shortened(table) if table.columns[0].head == "class" and self.class_rows > most else table
+
 
 def build_page(sets: Sequence[SampleSet], removal: RemovalStory | None = None) -> Page:
     """Return everything a report says about the runs, and about a removal experiment with one of them."""
@@ -144,14 +171,15 @@ def build_page(sets: Sequence[SampleSet], removal: RemovalStory | None = None) -
         if len(models) == 1
         else f"{len(models)} models on {listed(datasets)}: robustness of each class"
     )
-    comparisons = tuple(_comparison(sample_set) for sample_set in sets) if len(views) > 1 else ()
+    told = tuple(_model(name, place, runs) for place, (name, runs) in enumerate(models.items(), start=1))
+    comparisons = tuple(_comparison(sample_set, told) for sample_set in sets) if len(views) > 1 else ()
     samples, provenance = samples_table(sets), tuple(provenance_tables(sets))
-    raised = [flag for view in views for flag in view.flags if flag.get("severity") != ACCEPTED]
+    raised = [flag for view in views for flag in raised_flags(view.record)]
     return Page(
         title=title,
         subtitle=tuple(f"{sample_set.samples}; {sample_set.threat}" for sample_set in sets),
         comparisons=comparisons,
-        models=tuple(_model(name, place, runs) for place, (name, runs) in enumerate(models.items(), start=1)),
+        models=told,
         flag_count=len(raised),
         severe=tuple(dict.fromkeys(name for view in views for name in view.raised)),
         flags=flags_table(sets),
@@ -170,7 +198,7 @@ def build_page(sets: Sequence[SampleSet], removal: RemovalStory | None = None) -
     )
 
 
-def _comparison(sample_set: SampleSet) -> Comparison:
+def _comparison(sample_set: SampleSet, models: Sequence[Model]) -> Comparison:
     attack = sample_set.strongest
     single = len(sample_set.having(attack)) < 2
     first = sample_set.having(attack)[0]
@@ -180,11 +208,15 @@ def _comparison(sample_set: SampleSet) -> Comparison:
     shared = sentence if single else set_meaning(sample_set, attack)
     table = papers_table(sample_set)
     narrow = dict(zip(sample_set.attacks, attack_tables(table), strict=True))
+    whys = {e.anchor: e.why.sentences[:1] for model in models for e in model.evaluations}
+    told = [(view.label, f"run-{view.stem}") for view in sample_set.views]
     return Comparison(
         title,
         numbers,
         shared,
         sentence,
+        set_class_plot(sample_set),
+        tuple(Told(label, anchor, sentence) for label, anchor in told for sentence in whys[anchor]),
         tuple(set_plots(sample_set)),
         table,
         (narrow.pop(attack), *narrow.values()),

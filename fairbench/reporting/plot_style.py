@@ -73,27 +73,9 @@ def shorten(text: str, limit: int = 18) -> str:
 
 
 def inline(svg: str, key: str) -> str:
-    """Return an SVG file as an element of an HTML page: no prolog, ids that no other plot of the page has."""
-    text = svg[svg.index("<svg ") :].strip()
-    text = re.sub(r"<style.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
-    linked = {name for tag in re.findall(r"<[^>]*>", text) for name in _LINK.findall(tag)}
-
-    def retag(found: re.Match[str]) -> str:
-        tag = re.sub(r' xmlns(?::xlink)?="[^"]*"', "", found[0])
-        tag = re.sub(r' id="([^"]*)"', lambda i: f' id="{key}-{i[1]}"' if i[1] in linked else "", tag)
-        tag = tag.replace('xlink:href="#', f'href="#{key}-').replace("url(#", f"url(#{key}-")
-        return re.sub(r"(\d\.\d\d)\d+", r"\1", tag)
-
-    text = re.sub(r"<[^>]*>", retag, text)
-    text = re.sub(r"<svg ([^>]*)>", lambda found: _root(found[1], key), text, count=1)
-    text = text.replace("<title>", f'<title id="{key}-title">', 1).replace("<desc>", f'<desc id="{key}-desc">', 1)
-    return re.sub(r"\s*\n\s*", "\n", text)
-
-
-_LINK = re.compile(r'(?:xlink:href="#|url\(#)([^")]+)')
-
-
-def _root(attributes: str, key: str) -> str:
-    box = re.search(r'viewBox="[^"]*"', attributes)
-    assert box is not None, "matplotlib writes a viewBox"
-    return f'<svg {box[0]} role="img" aria-labelledby="{key}-title {key}-desc">'
+    """Return a drawing as an element of an HTML page: no prolog, and ids that no other plot of the page has."""
+    root, body = svg[svg.index("<svg ") :].strip().split(">", 1)
+    box = re.search(r'viewBox="[^"]*"', root)
+    assert box is not None, "every drawing has a viewBox"
+    body = body.replace("<title>", f'<title id="{key}-title">', 1).replace("<desc>", f'<desc id="{key}-desc">', 1)
+    return f'<svg {box[0]} role="img" aria-labelledby="{key}-title {key}-desc">{body}'

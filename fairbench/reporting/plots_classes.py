@@ -17,7 +17,6 @@ from fairbench.reporting.class_labels import beside_number
 from fairbench.reporting.drawing import Look
 from fairbench.reporting.plot_style import (
     BAND,
-    GRID,
     MUTED,
     NATURAL_COLOUR,
     ROBUST_COLOUR,
@@ -81,7 +80,7 @@ def class_dots(view: RunView, attack: str) -> str:
         spans = [(place, *metrics["class_interval"][c]) for place, c in part]
         chart.lines([[(100 * low, place), (100 * high, place)] for place, low, high in spans], Look(colour, width=1.6))
         chart.marks([(100 * accuracy[c], place) for place, c in part], marker, 5, Look(colour, colour))
-    _row_names(chart, places, names, cut, own)
+    _row_names(chart, places, names, cut, len(class_order(accuracy)) - len(shown), own)
     line = Look(ROBUST_COLOUR, width=1.6)
     keys = [
         *([Key("lowest, if all equal", mark=Look(fill=BAND), band=True)] if band else []),
@@ -157,17 +156,19 @@ def _class_map(
     for colour, boxes in filled.items():
         chart.boxes(boxes, Look("#ffffff", colour, 0.8))
     chart.boxes(frames, Look(WORST_COLOUR, width=2))
-    _row_names(chart, places, names, cut, line=False)
+    _row_names(chart, places, names, cut, len(order) - len(shown), line=False)
     chart.heads(heads)
     return chart.svg(title, f"{spoken} The lowest class of each column has a frame. In percent.")
 
 
 def _row_names(
-    chart: Chart, places: Sequence[int], names: Sequence[str], cut: int, worst: Sequence[int] = (), *, line: bool = True
-) -> None:
+    chart: Chart, places: Sequence[int], names: Sequence[str], cut: int, left_out: int, worst: Sequence[int] = (),
+    *, line: bool = True,
+) -> None:  # fmt: skip
     if cut:
-        chart.lines([[(chart.x[0], cut), (chart.x[1], cut)]], Look(GRID, width=6))
-        chart.word(chart.x[1], cut, "classes between: see the table", anchor="right", size=SMALL - 1, colour=MUTED)
+        middle = (chart.x[0] + chart.x[1]) / 2
+        chart.boxes([(chart.x[0], cut + 0.4, chart.x[1], cut - 0.4)], Look(fill="#ffffff"))
+        chart.word(middle, cut, f"… {left_out:,} classes between are in the table …", size=SMALL - 1, colour=MUTED)
     chart.rows(places, names, worst=worst, line=line)
 
 

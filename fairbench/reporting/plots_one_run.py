@@ -32,8 +32,10 @@ FLOWS = 25
 def confusions(view: RunView, attack: str) -> list[tuple[int, int, int, float]]:
     """Return (class, predicted class, samples, share of the class) of every confusion, the largest share first."""
     table = np.array(view.of(attack)["confusion"], dtype=np.int64)
-    count = table.sum(axis=1)
-    found = [(int(c), int(k), int(table[c, k]), float(table[c, k] / count[c])) for c, k in np.argwhere(table) if c != k]
+    c, k = np.nonzero(table)
+    c, k = c[c != k], k[c != k]
+    columns = (c, k, table[c, k], table[c, k] / table.sum(axis=1)[c])
+    found = list(zip(*(column.tolist() for column in columns), strict=True))
     return sorted(found, key=lambda flow: (-flow[3], -flow[2], flow[0], flow[1]))
 
 

@@ -1,4 +1,4 @@
-"""Plots of a training log: loss, validation with the worst class, and what a method holds per class.
+"""Plots of a training log: loss, and validation with the worst class.
 
 A log has one JSON object per line (training.jsonl in the run folder, copied from beside the checkpoint).
 """
@@ -11,26 +11,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fairbench.errors import BadInput
 from fairbench.outcomes import NATURAL
 from fairbench.reporting.chart import Chart, Key
 from fairbench.reporting.drawing import Look, Point
 from fairbench.reporting.plot_style import (
-    INK,
-    MARKERS,
     NATURAL_COLOUR,
     ROBUST_COLOUR,
     SERIES,
-    SMALL,
     WORST_COLOUR,
-    label_width,
     shorten,
 )
 
 Log = Sequence[Mapping[str, Any]]
-NAMED = 8
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -64,7 +57,7 @@ def training_curves(log: Log, label: str) -> str:
     points = validated(log)
     attacks = list(dict.fromkeys(name for _, validation in points for name in validation))
     epochs = [epoch for epoch, _ in points]
-    chart = Chart(3.3, left=0.66, bottom=0.5, top=0.5, x=_around(epochs), y=(-2, 102))
+    chart = Chart(3.3, left=0.66, bottom=0.5, top=0.5, x=around(epochs), y=(-2, 102))
     chart.x_axis("epoch", grid=False, whole=True)
     chart.y_axis("validation accuracy (%)", ticks=range(0, 101, 20))
     keys = []
@@ -75,7 +68,7 @@ def training_curves(log: Log, label: str) -> str:
             look = Look(WORST_COLOUR if key == "worst_class" and name != NATURAL else own, width=1.7, dash=dash)
             line = [(float(epoch), _percent(row.get(key))) for epoch, row in rows]
             dots = Look(look.edge, look.edge)
-            _curve(chart, line, look, dots if len(rows) < 30 else None)
+            curve(chart, line, look, dots if len(rows) < 30 else None)
             keys.append(Key(f"{shorten(name, 10)}, {short}", look))
     chart.legend(keys)
     last = points[-1][1] if points else {}
@@ -95,62 +88,20 @@ def loss_curves(log: Log, label: str) -> str:
         lines[name] = [(epoch, float("nan") if value is None else float(value)) for epoch, value in rows]
     epochs, values = [entry["epoch"] for entry in log], [value for line in lines.values() for _, value in line]
     top = 0.1 + 0.22 * ((len(lines) + 1) // 2)
-    chart = Chart(2.8 + top, left=0.66, bottom=0.5, top=top, x=_around(epochs), y=_around(values, 0.05))
+    chart = Chart(2.8 + top, left=0.66, bottom=0.5, top=top, x=around(epochs), y=around(values, 0.05))
     chart.x_axis("epoch", grid=False, whole=True)
     chart.y_axis("training loss")
     keys = []
     for place, (name, line) in enumerate(lines.items()):
         total = name == "total"
         look = Look(ROBUST_COLOUR if total else SERIES[place % len(SERIES)], width=1.7 if total else 1.2)
-        _curve(chart, line, look)
+        curve(chart, line, look)
         keys.append(Key(shorten(name, 14), look))
     chart.legend(keys)
     return chart.svg(f"Training loss, {label}", f"Terms: {', '.join(terms)}.")
 
 
-def class_state_curves(log: Log, buffer: str, class_names: Sequence[str], label: str) -> str:
-    """Return one line per class of a per-class value that the method holds (temperature, weight, radius) over epochs.
-
-    The classes that end highest and lowest are named; the others are grey.
-    """
-    rows = [(entry["epoch"], (entry.get("class_state") or {}).get(buffer)) for entry in log]
-    kept = [
-        (epoch, np.array([np.nan if v is None else v for v in row], dtype=np.float64)) for epoch, row in rows if row
-    ]
-    kept = [(epoch, row) for epoch, row in kept if row.shape == (len(class_names),)]
-    epochs, values = [epoch for epoch, _ in kept], np.array([row for _, row in kept])
-    order = [int(c) for c in np.argsort(-values[-1], kind="stable") if not np.isnan(values[-1, c])] if kept else []
-    named = order if len(order) <= NAMED else [*order[: NAMED // 2], *order[-NAMED // 2 :]]
-    names = [shorten(class_names[c], 14) for c in named]
-    right = label_width(names, SMALL) + 0.32
-    chart = Chart(3.2, left=0.66, bottom=0.5, top=0.12, right=right, x=_around(epochs), y=_around(values.ravel(), 0.05))
-    chart.x_axis("epoch", grid=False, whole=True)
-    chart.y_axis(shorten(buffer.replace("_", " "), 32))
-    lines = {c: [(float(e), float(v)) for e, v in zip(epochs, values[:, c], strict=True)] for c in order}
-    chart.lines([line for c, line in lines.items() if c not in named], Look("#c3cad1", width=0.9))
-    for place, (c, name) in enumerate(zip(named, names, strict=True)):
-        colour, marker = SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)]
-        _curve(chart, lines[c], Look(colour, width=1.5))
-        chart.marks([lines[c][-1]], marker, 4, Look(colour, colour))
-        key = chart.right + 10, chart.top - 8 - 15.5 * place
-        chart.drawing.marks([key], marker, 5, Look(colour, colour))
-        chart.drawing.word((key[0] + 8, key[1]), name, size=SMALL, colour=INK)
-    told = f"At the end highest for {class_names[order[0]]}, lowest for {class_names[order[-1]]}." if order else ""
-    return chart.svg(f"{buffer} per class during training, {label}", told)
-
-
-def state_buffers(log: Log, num_classes: int) -> list[str]:
-    """Return the per-class values that the log holds for these classes and that ever differ from their start."""
-    found = []
-    for name in dict.fromkeys(name for entry in log for name in entry.get("class_state") or {}):
-        rows = [(entry.get("class_state") or {}).get(name) for entry in log]
-        rows = [row for row in rows if isinstance(row, list) and len(row) == num_classes]
-        if len(rows) > 1 and any(row != rows[0] for row in rows):
-            found.append(str(name))
-    return found
-
-
-def _curve(chart: Chart, line: Sequence[Point], look: Look, dots: Look | None = None) -> None:
+def curve(chart: Chart, line: Sequence[Point], look: Look, dots: Look | None = None) -> None:
     """Draw a curve; without a line to any neighbour a point would not be seen, so that a single one is a dot."""
     chart.lines([line], look)
     known = [point for point in line if not math.isnan(point[1])]
@@ -158,7 +109,7 @@ def _curve(chart: Chart, line: Sequence[Point], look: Look, dots: Look | None = 
         chart.marks(known, "o", 3, dots or Look(look.edge, look.edge))
 
 
-def _around(values: Iterable[float], share: float = 0.03) -> Point:
+def around(values: Iterable[float], share: float = 0.03) -> Point:
     """Return an interval around all values that are numbers, with a share of their range as air."""
     known = [float(value) for value in values if math.isfinite(value)]
     low, high = min(known, default=0.0), max(known, default=1.0)

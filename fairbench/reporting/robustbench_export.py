@@ -11,10 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from fairbench.attacks.autoattack import resolved_parts
 from fairbench.errors import BadInput, unknown
 from fairbench.outcomes import NATURAL
 from fairbench.reporting.leaderboard import leaderboard_json, ranked_sets
+from fairbench.reporting.robustbench_figure import Claim, footnote, standard_autoattack, why_no_figure
 from fairbench.reporting.view import RunView
 from fairbench.runs import read_json, read_run, to_json
 from fairbench.whole_file import writable_folder, write_whole
@@ -37,7 +37,8 @@ def export_robustbench(folders: Sequence[Path], out: Path, *, info: Path | None 
     """Write one entry per run, `<out>/<data set>/<norm>/<model>.json`, and the schema; return the entries' paths.
 
     Raises:
-        BadInput: a run without AutoAttack or of a part of the samples, two runs of one model, or an unusable `info`.
+        BadInput: a run that is no RobustBench figure (see `why_no_figure`), two runs of one model, or an unusable
+            `info`.
         WriteFailed: a later write failed.
     """
     known = read_info(info) if info is not None else {}
@@ -63,21 +64,12 @@ def entry_of(view: RunView, info: Mapping[str, Any]) -> dict[str, Any]:
     """Return RobustBench's keys of a run; what nobody said is null, as RobustBench itself writes it.
 
     Raises:
-        BadInput: the run has no AutoAttack, or saw a part of the test split.
+        BadInput: the run's number is no RobustBench figure, see `why_no_figure`.
     """
-    dataset, threat = view.record["dataset"], view.record["threat"]
-    engine = [name for name in view.attacks if view.parts(name)]
-    if not engine:
-        raise BadInput(
-            f"RobustBench's robust accuracy is AutoAttack's, but the run {view.run.name[:80]!r} has only "
-            f"{', '.join(view.attacks)[:100]}; evaluate with --attacks aa."
-        )
-    if dataset.get("selection", "all") != "all" or dataset["split"] != "test":
-        raise BadInput(
-            f"RobustBench's figures are of the whole test split, but the run {view.run.name[:80]!r} saw "
-            f"{dataset.get('selection')!s} of {dataset['split']!s}; evaluate without --samples-per-class."
-        )
-    _refuse_other_budget(view, engine[0])
+    claim, threat = Claim.of_run(view), view.record["threat"]
+    refusal, autoattack = why_no_figure(claim, f"the run {view.run.name[:80]!r}"), standard_autoattack(claim)
+    if refusal is not None or autoattack is None:
+        raise BadInput(refusal or "")
     model = view.record["model"]
     return {
         "link": None,
@@ -85,35 +77,17 @@ def entry_of(view: RunView, info: Mapping[str, Any]) -> dict[str, Any]:
         "authors": None,
         "additional_data": None,
         "number_forward_passes": 1,
-        "dataset": dataset_name(str(dataset["name"])),
+        "dataset": claim.dataset,
         "venue": None,
         "architecture": model.get("architecture"),
         "eps": str(threat.get("eps_text", threat["eps"])),
         "clean_acc": _percent(view.of(NATURAL)["average"]),
         "reported": None,
-        "autoattack_acc": _percent(view.of(engine[0])["average"]),
-        "footnote": None,
+        "autoattack_acc": _percent(view.of(autoattack)["average"]),
+        "footnote": footnote(claim),
         "unreliable": bool(view.raised),
         **info,
     }
-
-
-def _refuse_other_budget(view: RunView, attack: str) -> None:
-    """Check that a cascade had the parts and budgets of AutoAttack's standard version, whatever its record calls it."""
-    norm, count = view.record["threat"]["norm"], len(view.class_names)
-    ran = (view.record["attacks"][attack] or {}).get("parts") or {}
-    published = resolved_parts("standard", norm=norm, num_classes=count)
-    if [*ran.items()] != [*published.items()]:
-        raise BadInput(
-            f"RobustBench's robust accuracy is that of AutoAttack's standard version, but in the run "
-            f"{view.run.name[:80]!r} {attack[:60]!r} had parts or budgets of its own; evaluate with --attacks aa."
-        )
-
-
-def dataset_name(name: str) -> str:
-    """Return a data set's name without a path: "cifar10" of "npz:/somewhere/cifar10" or ".../cifar10.npz"."""
-    _, colon, place = name.partition(":")
-    return Path(place).stem if colon else name
 
 
 def read_info(path: Path) -> dict[str, Any]:

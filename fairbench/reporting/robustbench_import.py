@@ -1,7 +1,8 @@
 """RobustBench's published entries beside our runs: average numbers, since it publishes no others.
 
 The entries are the folder `model_info` of RobustBench's repository (its PyPI package does not contain it). Ours stand
-in a table with them where data set, norm and radius are the same; the class numbers are only ours.
+in a table with them where data set, norm and radius are the same; the class numbers are only ours. What others have
+published has no rank: ranks are of what was measured here and is a RobustBench figure (see `robustbench_figure`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from fairbench.errors import BadInput
 from fairbench.outcomes import NATURAL
 from fairbench.reporting.leaderboard import ranked_sets
-from fairbench.reporting.robustbench_export import dataset_name
+from fairbench.reporting.robustbench_figure import Claim, dataset_name, standard_autoattack, why_no_figure
 from fairbench.reporting.table import Cell, Column, Table, percent
 from fairbench.reporting.table_formats import markdown_escape, plain, to_markdown
 from fairbench.reporting.view import RunView
@@ -23,7 +24,9 @@ from fairbench.runs import read_run, to_json
 from fairbench.threat import parse_number
 from fairbench.whole_file import writable_folder, write_whole
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+#: Where a row comes from: the figure of somebody else, or a run that is here.
+PUBLISHED, MEASURED = "published", "measured"
 _NORMS = ("Linf", "L2")
 _COLUMNS = (
     Column("#"),
@@ -42,8 +45,9 @@ _COLUMNS = (
 _IMAGES = {"cifar10": "10000", "cifar100": "10000", "imagenet": "5000 chosen by it"}
 _HEAD = """# Published by RobustBench, and evaluated here
 
-Accuracies in %. Ranks are by the best known robust accuracy. RobustBench publishes averages only, so worst classes are
-of our runs. A run is ranked only if it has AutoAttack on a whole test split.
+Accuracies in %, in order of the best known robust accuracy. Ranks are of what was measured here: a published figure
+has none, and neither has a run that is not a RobustBench figure. RobustBench publishes averages only, so worst classes
+are of our runs.
 """
 
 
@@ -62,6 +66,8 @@ class Published:
     paper: str | None
     venue: str | None
     architecture: str | None
+    #: Why an entry that fairbench exported, which says how it was measured, is no RobustBench figure.
+    refused: str | None = None
 
     @property
     def best_known(self) -> float | None:
@@ -103,8 +109,22 @@ def _entry(path: Path) -> Published:
     return Published(
         path.stem, path.parent.parent.name, path.parent.name, text("eps"), natural,
         _fraction(path, found, "autoattack_acc"), _fraction(path, found, "external"), found.get("unreliable") is True,
-        text("name"), text("venue"), text("architecture"),
+        text("name"), text("venue"), text("architecture"), _refusal(path, found),
     )  # fmt: skip
+
+
+def _refusal(path: Path, found: dict[str, Any]) -> str | None:
+    """Judge what an entry of ours says of its samples, attacks and flags; RobustBench's own say nothing of them."""
+    if "classwise" not in found:
+        return None
+    try:
+        claim = Claim.of_entry(found["classwise"], unreliable=found.get("unreliable") is True)
+        return why_no_figure(claim, f"the entry {path.stem[:80]!r}")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadInput(
+            f"classwise of {str(path)[-150:]} is not what 'fairbench leaderboard export' writes ({str(error)[:60]}); "
+            "export the run again, or remove the key."
+        ) from error
 
 
 def _fraction(path: Path, found: dict[str, Any], key: str) -> float | None:
@@ -147,34 +167,17 @@ def _key_of(one: Published) -> Key:
 
 
 def _table(key: Key, published: Sequence[Published], views: Sequence[RunView]) -> tuple[dict[str, Any], str]:
-    rows: list[dict[str, Any]] = []
-    for one in published:
-        if _key_of(one) == key:
-            rows.append(
-                {
-                    "model": one.model,
-                    "from": "RobustBench",
-                    "natural": one.natural,
-                    "autoattack": one.autoattack,
-                    "best_known": one.best_known,
-                    "worst_class": None,
-                    "images": _IMAGES.get(one.dataset),
-                    "ranked": True,
-                    "unreliable": one.unreliable,
-                    "paper": one.paper,
-                    "venue": one.venue,
-                    "architecture": one.architecture,
-                }
-            )
-    ours = [view for view in views if _key_of_run(view) == key]
-    rows += [_own_row(view) for view in ours]
-    rows.sort(key=lambda row: (not row["ranked"], -(row["best_known"] or 0.0), row["model"], row["from"]))
+    entries = [one for one in published if _key_of(one) == key]
+    rows = [_published_row(one) for one in entries]
+    rows += [_own_row(view) for view in views if _key_of_run(view) == key]
+    rows.sort(key=lambda row: (row["refused"] is not None, -(row["best_known"] or 0.0), row["model"], row["from"]))
+    ranked = [row for row in rows if row["from"] == MEASURED and row["refused"] is None]
+    for rank, row in enumerate(ranked, start=1):
+        row["rank"] = rank
     dataset, norm, _ = key
-    eps = next((one.eps for one in published if _key_of(one) == key), None)
-    heading = f"{dataset}, {norm}, eps {eps or 'not given'}"
-    cells = tuple(_cells(place if row["ranked"] else None, row) for place, row in enumerate(rows, start=1))
-    table = Table("published", "Ranked by the best known robust accuracy", _COLUMNS, cells)
-    content = {"dataset": dataset, "norm": norm, "eps": eps, "rows": rows}
+    heading = f"{dataset}, {norm}, eps {entries[0].eps or 'not given'}"
+    table = Table("published", "By the best known robust accuracy", _COLUMNS, tuple(_cells(row) for row in rows))
+    content = {"dataset": dataset, "norm": norm, "eps": entries[0].eps, "rows": rows}
     return content, f"## {markdown_escape(heading)}\n\n{to_markdown(table)}"
 
 
@@ -183,35 +186,49 @@ def _key_of_run(view: RunView) -> Key:
     return dataset_name(str(view.record["dataset"]["name"])), str(threat["norm"]), round(float(threat["eps"]), 6)
 
 
+def _published_row(one: Published) -> dict[str, Any]:
+    return {
+        "model": one.model,
+        "from": PUBLISHED,
+        "rank": None,
+        "natural": one.natural,
+        "autoattack": one.autoattack,
+        "best_known": one.best_known,
+        "worst_class": None,
+        "images": _IMAGES.get(one.dataset),
+        "refused": one.refused,
+        "unreliable": one.unreliable,
+        "paper": one.paper,
+        "venue": one.venue,
+        "architecture": one.architecture,
+    }
+
+
 def _own_row(view: RunView) -> dict[str, Any]:
-    dataset = view.record["dataset"]
-    cascade = next((name for name in view.attacks if view.parts(name)), None)
-    strongest = view.of(view.strongest)
-    whole = dataset.get("selection", "all") == "all" and dataset["split"] == "test"
+    claim = Claim.of_run(view)
+    autoattack, strongest = standard_autoattack(claim), view.of(view.strongest)
     return {
         "model": view.label,
-        "from": "this run",
+        "from": MEASURED,
+        "rank": None,
         "natural": view.of(NATURAL)["average"],
-        "autoattack": None if cascade is None else view.of(cascade)["average"],
+        "autoattack": None if autoattack is None else view.of(autoattack)["average"],
         "best_known": strongest["average"],
         "worst_class": strongest["worst_class"],
         "images": view.count(NATURAL),
-        "ranked": whole and cascade is not None,
-        "unreliable": bool(view.record.get("flags")),
+        "refused": why_no_figure(claim, f"the run {view.run.name[:80]!r}"),
+        "unreliable": bool(view.raised),
         "source": view.record["model"].get("source"),
         "attack": view.strongest,
         "run": view.run.name,
     }
 
 
-def _cells(rank: int | None, row: dict[str, Any]) -> tuple[Cell, ...]:
-    own = row["from"] == "this run"
+def _cells(row: dict[str, Any]) -> tuple[Cell, ...]:
     worst = row["worst_class"] or {}
-    remarks = ["unreliable"] if row["unreliable"] else []
-    if own and not row["ranked"]:
-        remarks.append("not ranked: " + ("no AutoAttack" if row["autoattack"] is None else "not the whole test split"))
+    remarks = [*(["unreliable"] if row["unreliable"] else []), *([row["refused"]] if row["refused"] else [])]
     return (
-        Cell("" if rank is None else str(rank)),
+        Cell("" if row["rank"] is None else str(row["rank"])),
         Cell(plain(str(row["model"]))),
         Cell(str(row["from"])),
         Cell(percent(row["natural"], 2)),
@@ -219,5 +236,5 @@ def _cells(rank: int | None, row: dict[str, Any]) -> tuple[Cell, ...]:
         Cell(percent(row["best_known"], 2)),
         Cell(percent(worst.get("accuracy"), 2), remark=plain(str(worst.get("name") or ""))),
         Cell(str(row["images"] or "")),
-        Cell(", ".join(remarks)),
+        Cell(plain(", ".join(remarks))),
     )

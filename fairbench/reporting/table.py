@@ -9,6 +9,8 @@ from typing import Literal
 Better = Literal["higher", "lower"]
 #: The dash of a range.
 TO = "\u2013"
+#: A table by class of more rows than this may be cut for the page, to so many of its first and last rows.
+MANY_ROWS, FIRST, LAST = 40, 20, 5
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,20 @@ class Table:
             else:
                 found.append((column.group, 1))
         return found
+
+
+def shortened(table: Table) -> Table:
+    """Return the first 20 and the last 5 rows of a long table, and where all of them are.
+
+    The columns keep the values of the whole table: nothing is computed again.
+    """
+    if len(table.rows) <= MANY_ROWS:
+        return table
+    note = (
+        f"The first {FIRST} and the last {LAST} of {len(table.rows):,} rows; all are in tables/{table.name}.csv beside "
+        "this page."
+    )
+    return replace(table, rows=(*table.rows[:FIRST], *table.rows[-LAST:]), notes=(*table.notes, note))
 
 
 def mark_best(columns: Sequence[Column], rows: Sequence[Sequence[Cell]]) -> tuple[tuple[Cell, ...], ...]:

@@ -18,17 +18,21 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 # Text that changes the direction of what follows can make a name read as another one.
 _DIRECTION = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]#|~$!])")
-_LATEX = {
+_MARKED = re.compile(r"[\\`*_{}\[\]#|~$!&<>@]|://|www\.")
+_LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "_": r"\_", "%": r"\%",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", '"': "''", TO: "--", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
     "\u00a0": "~", "“": "``", "”": "''",
-}  # fmt: skip
+})  # fmt: skip
 _ARROW = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
 def plain(text: str) -> str:
     """Return text on one line: control characters become spaces, marks of writing direction go."""
+    if text.isprintable():
+        # No sign of another kind is in it: nearly every cell is a number.
+        return text
     whole = text.encode("utf-8", "replace").decode("utf-8")
     return _CONTROL.sub(" ", _DIRECTION.sub("", whole))
 
@@ -148,12 +152,15 @@ def to_text(table: Table, width: int = 120) -> str:
 
 def latex_escape(text: str) -> str:
     """Return text that LaTeX prints as it is."""
-    return "".join(_LATEX.get(sign, sign) for sign in plain(text))
+    return plain(text).translate(_LATEX)
 
 
 def markdown_escape(text: str) -> str:
     """Return text that Markdown prints as it is."""
-    escaped = _MARKDOWN.sub(r"\\\1", plain(text))
+    text = plain(text)
+    if not _MARKED.search(text):
+        return text
+    escaped = _MARKDOWN.sub(r"\\\1", text)
     escaped = escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # GitHub turns bare addresses and mentions into links.
     return escaped.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")

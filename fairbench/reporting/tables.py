@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -10,8 +11,8 @@ from typing import Any
 from fairbench.outcomes import NATURAL
 from fairbench.reporting.plots_classes import class_order
 from fairbench.reporting.plots_one_run import confusions
+from fairbench.reporting.plots_training_classes import ClassSeries
 from fairbench.reporting.table import Cell, Column, Table, mark_best, number, percent, percent_cell
-from fairbench.reporting.table_formats import plain
 from fairbench.reporting.view import RunView, SampleSet
 from fairbench.reporting.words import probability
 
@@ -119,13 +120,14 @@ def classes_table(view: RunView, stem: str) -> Table:
     """Return rows = classes, the lowest under the strongest attack first; accuracy with Wilson's 95 % interval."""
     attacks = view.attacks
     order = class_order(view.of(view.strongest)["class_accuracy"])
-    absent = [c for c in range(len(view.class_names)) if c not in set(order)]
+    absent = sorted(set(range(len(view.class_names))) - set(order))
     columns = [Column("class", text=True), Column("n"), *(Column(f"{attack} %") for attack in attacks)]
+    count = view.of(view.strongest)["class_count"]
+    values = [(view.of(attack)["class_accuracy"], view.of(attack)["class_interval"]) for attack in attacks]
     rows = []
     for c in [*order, *absent]:
-        count = view.of(view.strongest)["class_count"][c]
-        cells = [percent_cell(view.of(a)["class_accuracy"][c], view.of(a)["class_interval"][c]) for a in attacks]
-        rows.append((Cell(view.class_names[c]), Cell(str(count)), *cells))
+        cells = [percent_cell(accuracy[c], interval[c]) for accuracy, interval in values]
+        rows.append((Cell(view.class_names[c]), Cell(str(count[c])), *cells))
     notes = [OWN_INTERVAL_NOTE]
     others = [a for a in attacks if view.of(a)["class_count"] != view.of(view.strongest)["class_count"]]
     if others:
@@ -215,19 +217,21 @@ def training_table(log: Sequence[Mapping[str, Any]], label: str, stem: str) -> T
     return Table(f"{stem}-training", f"Training, {label}", tuple(columns), tuple(rows))
 
 
-def class_state_table(log: Sequence[Mapping[str, Any]], buffers: Sequence[str], view: RunView, stem: str) -> Table:
-    """Return what the method held for each class at the first and at the last logged epoch."""
+def class_series_table(series: Sequence[ClassSeries], view: RunView, stem: str) -> Table:
+    """Return each class's values in a training log at the first and at the last logged epoch."""
     columns = [Column("class", text=True)]
-    pairs = []
-    for name in buffers:
-        rows = [(e["epoch"], e["class_state"][name]) for e in log if (e.get("class_state") or {}).get(name)]
-        pairs += [rows[0], rows[-1]]
-        columns += [Column(f"epoch {epoch}", plain(name).replace("_", " ")) for epoch, _ in (rows[0], rows[-1])]
-    rows_out = tuple(
-        (Cell(class_name), *(Cell(number(values[c])) for _, values in pairs))
+    for one in series:
+        columns += [Column(f"epoch {epoch}", one.title) for epoch in (one.epochs[0], one.epochs[-1])]
+    rows = tuple(
+        (Cell(class_name), *(Cell(_known(one.values[end, c])) for one in series for end in (0, -1)))
         for c, class_name in enumerate(view.class_names)
     )
-    return Table(f"{stem}-class-state", f"Per-class values of the method, {view.label}", tuple(columns), rows_out)
+    notes = tuple(f"{one.title}: {one.axis}." for one in series if one.axis != one.title)
+    return Table(f"{stem}-class-state", f"Per class during training, {view.label}", tuple(columns), rows, notes)
+
+
+def _known(value: float) -> str:
+    return "" if math.isnan(value) else number(float(value))
 
 
 def _summary(view: RunView, attack: str) -> list[Cell]:

@@ -26,7 +26,7 @@ def why_table(found: Diagnosis, names: Sequence[str], stem: str, label: str) -> 
     )  # fmt: skip
     order = class_order([None if math.isnan(a) else a for a in found.robust.tolist()])
     rows = []
-    for c in [*order, *(c for c in range(len(names)) if c not in order)]:
+    for c in [*order, *sorted(set(range(len(names))) - set(order))]:
         flow = found.flows
         cells = [
             Cell(names[c]), Cell(str(found.count[c])), Cell(_percent(found.natural[c])),

@@ -6,7 +6,6 @@ Numbers from different samples never share a table row: runs are put into sample
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,15 +17,14 @@ import numpy as np
 
 from fairbench.errors import BadInput
 from fairbench.metrics.comparable import resolved_difference
-from fairbench.metrics.summary import metrics_bytes
+from fairbench.metrics.summary import metrics_and_text
 from fairbench.outcomes import NATURAL
 from fairbench.reporting.attack_names import in_order, parts_of, top_level
+from fairbench.reporting.flags import ACCEPTED, all_flags, raised_flags
 from fairbench.reporting.table import TO
 from fairbench.reporting.table_formats import plain
 from fairbench.runs import Run
 
-#: The severity of a refusal that a person overrode with --accept.
-ACCEPTED = "accepted"
 _NEEDED = {"dataset": ("name", "split", "class_names", "num_classes"), "model": ("name",), "threat": ("norm", "eps")}
 
 
@@ -36,13 +34,15 @@ class RunView:
 
     Attributes:
         run: the run.
-        metrics_json: the text of metrics.json, rebuilt from the table.
+        metrics: what metrics.json says, rebuilt from the table; undefined is None, a confusion is a (K, K) array.
+        metrics_json: its text.
         model: the model's name, unambiguous within the report: "trades", or "trades (1a2b3c4d)" where two share it.
         label: what a row is called: the model, and the run's name where a sample set holds the model twice.
         stem: what its files are called; safe in paths and unique within the report.
     """
 
     run: Run
+    metrics: Mapping[str, Any]
     metrics_json: str
     model: str
     label: str
@@ -52,12 +52,6 @@ class RunView:
     def record(self) -> Mapping[str, Any]:
         """The content of run.json."""
         return self.run.record
-
-    @cached_property
-    def metrics(self) -> Mapping[str, Any]:
-        """The content of metrics.json; undefined is None."""
-        found: Mapping[str, Any] = json.loads(self.metrics_json)
-        return found
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -88,12 +82,17 @@ class RunView:
     @cached_property
     def flags(self) -> tuple[Mapping[str, Any], ...]:
         """The flags of the run's record."""
-        return tuple(flag for flag in self.record.get("flags") or () if isinstance(flag, Mapping))
+        return all_flags(self.record)
 
     @cached_property
     def raised(self) -> tuple[str, ...]:
         """The names of the flags that say that a number may be too good: all but those of accepted checks."""
-        return tuple(dict.fromkeys(plain(str(f.get("name"))) for f in self.flags if f.get("severity") != ACCEPTED))
+        return tuple(dict.fromkeys(plain(str(flag.get("name"))) for flag in raised_flags(self.record)))
+
+    @cached_property
+    def accepted(self) -> tuple[str, ...]:
+        """The names of the checks that a person accepted."""
+        return tuple(plain(str(f.get("name"))) for f in self.flags if f.get("severity") == ACCEPTED)
 
     @property
     def short(self) -> str:
@@ -192,7 +191,7 @@ def view_runs(runs: Sequence[Run]) -> tuple[SampleSet, ...]:
         for place in members:
             run, model = runs[place], models[place]
             label = model if twice[model] == 1 else f"{model} · {plain(run.name)}"
-            views.append(RunView(run, metrics_bytes(run), model, label, stems[place]))
+            views.append(RunView(run, *metrics_and_text(run), model, label, stems[place]))
         found.append(views)
     found.sort(key=lambda views: (-len({view.model for view in views}), -views[0].count(views[0].attacks[0])))
     return tuple(SampleSet(f"set{place}", tuple(views)) for place, views in enumerate(found, start=1))

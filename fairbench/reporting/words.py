@@ -79,12 +79,6 @@ def run_numbers(view: RunView, attack: str) -> tuple[BigNumber, ...]:
     metrics = view.of(attack)
     worst = metrics["worst_class"]
     name = view.class_names[worst["index"]]
-    # With many classes the single worst one is mostly noise; the literature then reports the worst tenth.
-    tenth = (
-        (f"worst 10{PERCENT} of classes: {share(metrics['worst_10pct'])}, {interval(metrics, 'worst_10pct')}",)
-        if len(view.class_names) >= MANY_CLASSES
-        else ()
-    )
     natural = "" if attack == NATURAL or NATURAL not in view.attacks else share(view.of(NATURAL)["average"])
     return (
         BigNumber(
@@ -99,7 +93,7 @@ def run_numbers(view: RunView, attack: str) -> tuple[BigNumber, ...]:
             (
                 interval(metrics, "worst_class"),
                 f"{share(metrics['if_equal']['worst_class']['expected'])} expected if all classes were equal",
-                *tenth,
+                *_tenth(view, attack),
                 "this interval allows for having picked the lowest class; that of its row in the table does not",
             ),
             "worst",
@@ -163,6 +157,7 @@ def set_numbers(sample_set: SampleSet, attack: str) -> tuple[BigNumber, ...]:
             (
                 f"“{name}” {under(attack)}, {interval(top, 'worst_class')}",
                 f"{share(top['if_equal']['worst_class']['expected'])} expected if all classes were equal",
+                *_tenth(best, attack),
             ),
             "worst",
         ),
@@ -200,10 +195,13 @@ def set_meaning(sample_set: SampleSet, attack: str) -> str:
     named = Counter(view.class_names[view.of(attack)["worst_class"]["index"]] for view in alive)
     told = [f"“{name}” in {times}" for name, times in named.most_common(3)]
     rest = len(named) - len(told)
-    sentences.append(
-        f"{_begin(attack)}, the worst class is {listed(told)} of {len(alive)} models"
-        + (f" ({rest} other classes in the rest)." if rest else ".")
-    )
+    if rest and len(named) == len(alive):
+        sentences.append(f"{_begin(attack)}, each of the {len(alive)} models has another worst class.")
+    else:
+        sentences.append(
+            f"{_begin(attack)}, the worst class is {listed(told)} of {len(alive)} models"
+            + (f" ({rest} other classes in the rest)." if rest else ".")
+        )
     low = [view for view in alive if _below_chance(view, attack)]
     many = "none" if not low else f"{len(low)} of {len(alive)}"
     sentences.append(f"In {many} it is lower than chance would explain if all classes were equally robust.")
@@ -254,6 +252,14 @@ def run_line(view: RunView, attack: str) -> str:
 def listed(names: Sequence[str]) -> str:
     """Return "a", "a and b", "a, b and c"."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _tenth(view: RunView, attack: str) -> tuple[str, ...]:
+    # With many classes the single worst one is mostly noise; the literature then reports the worst tenth.
+    if len(view.class_names) < MANY_CLASSES:
+        return ()
+    metrics = view.of(attack)
+    return (f"worst 10{PERCENT} of classes: {share(metrics['worst_10pct'])}, {interval(metrics, 'worst_10pct')}",)
 
 
 def _begin(attack: str) -> str:

@@ -9,20 +9,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fairbench.training.recipe import Average
+from fairbench.methods.batch import epoch_at
+from fairbench.training.recipe import Average, average_start
 
 
 class WeightAverage:
     """Averages everything in the state dict, buffers included; whole numbers (batch norm's counter) are copied.
 
     The first weights that enter are copied; those after them move the average by 1 - decay, or by 1 / n of n entered
-    where the decay is "uniform".
+    where the decay is "uniform". Batch norm's statistics are averaged like weights, and not estimated anew.
     """
 
     def __init__(self, rule: Average) -> None:
-        self.unit, self.decay = rule
+        self.unit, self.decay = rule[:2]
+        self.start = average_start(rule)
         self.entered = 0
         self.weights: dict[str, Tensor] = {}
+
+    def begun(self, epoch: int, epochs: int) -> bool:
+        """Return whether, after `epoch` of `epochs` epochs, weights enter from now on."""
+        return epoch >= epoch_at(self.start, epochs)
 
     @torch.no_grad()
     def add(self, network: nn.Module) -> None:

@@ -16,11 +16,17 @@ from fairbench.whole_file import write_whole
 
 
 def log_line(epoch: int, optimiser: torch.optim.Optimizer, totals: EpochTotals, method: Method) -> dict[str, Any]:
-    """Return an epoch's line without its validation; `epoch` counts from 1, class state is what it trained with."""
+    """Return an epoch's line without its validation; `epoch` counts from 1, class state is what it trained with.
+
+    "eps" is the radius in pixel units of [0, 1], after warm-up; "class_eps" that of each class where a rule sets it.
+    """
+    eps = method.class_eps()
     return {
         "epoch": epoch,
         "seconds": round(totals.seconds, 3),
         "lr": optimiser.param_groups[0]["lr"],
+        "eps": method.eps * method.eps_factor,
+        "class_eps": None if eps is None else eps.tolist(),
         "loss": totals.means(),
         "validation": None,
         "class_state": {name: value.tolist() for name, value in method.class_state().items()},

@@ -33,6 +33,7 @@ from fairbench.training.schedule import eps_factor, lr_factor
 from fairbench.training.selection import Selection, class_summary
 from fairbench.training.state import check_settings, read_state, write_state
 from fairbench.training.step import LEAST_ROWS, Stepper, any_process
+from fairbench.training.teacher_labels import label_once
 from fairbench.training.totals import EpochTotals
 from fairbench.training.validation import Validation
 
@@ -104,6 +105,10 @@ class Training:
     def run(self) -> None:
         """Train to the end, from the saved state if there is one; the network then holds the selected weights."""
         self._restore()
+        asked = 0
+        if self.job.recipe.cache_teacher:
+            size = self.job.recipe.batch_size
+            asked = label_once(self.method, self.job.train, batch_size=size, device=self.job.device)
         bar = self.progress.start(self.name, self.job.recipe.epochs * len(self.batches), self._done())
         with Interruption() as interruption:
             while True:
@@ -112,7 +117,8 @@ class Training:
                     if self.epoch == self.job.recipe.epochs:
                         break
                     self.method.begin_epoch(state)
-                    self.totals = EpochTotals()
+                    # What was asked before the first step is part of the first epoch's cost.
+                    self.totals = EpochTotals(teacher_forwards=asked if self.epoch == 0 else 0)
                 interruption.stepping = True
                 self._train_epoch(bar, interruption)
                 interruption.stepping = False
@@ -135,7 +141,8 @@ class Training:
         summary = class_summary(outcomes, self.job.validation.num_classes)
         self.averaging = False
         if self.average is not None:
-            accepted = self.method.accepts_average(state)
+            begun = self.average.begun(self.epoch, self.job.recipe.epochs)
+            accepted = self.method.accepts_average(state) and begun
             self.averaging = accepted and self.average.unit == "step"
             if accepted and self.average.unit == "epoch" and self.epoch > 0:
                 self.average.add(self.network)

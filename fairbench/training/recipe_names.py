@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from fairbench.data import DATASETS
 from fairbench.errors import BadInput, unknown
 from fairbench.methods import find_method
+from fairbench.methods.class_rule import Slot
 from fairbench.training.recipe import Recipe
-from fairbench.training.recipes import PAPER
+from fairbench.training.recipes import PAPER, UNKNOWN
 
 
 def default(dataset: str, method: str) -> Recipe:
@@ -45,21 +46,42 @@ def common(dataset: str, method: str) -> Recipe:
     return replace(default(dataset, method), name="common", select="last", average=None, awp=0.0, hyper=_scaled(method))
 
 
-def paper(dataset: str, method: str) -> Recipe:
-    """Return the recipe that a method's authors used on a data set.
+def paper(dataset: str, method: str, asked: Sequence[str] = ()) -> Recipe:
+    """Return the recipe that a method's authors used on a data set, with what else is asked for (see `words_of`).
+
+    Where nothing asked for has a recipe of its own, it is the method's: a composition is trained as its host was. But
+    what somebody published is refused where that recipe is not known (Fair-RSLAD on CIFAR-100): the host's is another.
 
     Raises:
         BadInput: it is not known to fairbench.
     """
     find_method(method)
-    if (method, dataset) not in PAPER:
-        known = [of for name, of in PAPER if name == method]
-        where = f"it is known for {' and '.join(known)}" if known else "none of its authors' recipes is known"
-        raise BadInput(
-            f"the authors' recipe of method {method!r} for data set {dataset[:100]!r} is not known to fairbench; "
-            f"{where}. Choose --recipe default or --recipe common."
-        )
-    return PAPER[method, dataset]()
+    published = {words for name, _, words in PAPER if name == method} | {
+        words for name, words in UNKNOWN if name == method
+    }
+    missing = [words for words in asked if words in published and (method, dataset, words) not in PAPER]
+    for words in (*asked, ""):
+        if not missing and (method, dataset, words) in PAPER:
+            return PAPER[method, dataset, words]()
+    known = [f"{of} with {words}" if words else of for name, of, words in PAPER if name == method]
+    where = f"it is known for {' and '.join(known)}" if known else "none of its authors' recipes is known"
+    raise BadInput(
+        f"the authors' recipe of method {method!r}{''.join(f' with {words}' for words in missing)} for data set "
+        f"{dataset[:100]!r} is not known to fairbench; {where}. Choose --recipe default or --recipe common."
+    )
+
+
+def words_of(
+    hyper: Mapping[str, object], slots: Mapping[Slot, str], model: str | None, changes: Mapping[str, Any]
+) -> list[str]:
+    """Return what a request asks for beside method and data set, in the words of the command line and of `PAPER`."""
+    variants = [value for name, value in hyper.items() if name.rpartition(".")[2] == "variant"]
+    return [
+        *(f"-p variant={value}" for value in variants),
+        *(f"--{slot} {rule}" for slot, rule in slots.items()),
+        *([f"--model {model}"] if model is not None else []),
+        *(["--awp GAMMA"] if changes.get("awp") else []),
+    ]
 
 
 def _scaled(method: str) -> Mapping[str, Any]:
@@ -74,12 +96,12 @@ RECIPES: dict[str, Callable[[str, str], Recipe]] = {
 }
 
 
-def find_recipe(name: str, dataset: str, method: str) -> Recipe:
-    """Return a named recipe for a data set and method.
+def find_recipe(name: str, dataset: str, method: str, asked: Sequence[str] = ()) -> Recipe:
+    """Return a named recipe for a data set and method; `asked` is what else the authors' recipe may depend on.
 
     Raises:
         BadInput: no such recipe, or none for this data set and method.
     """
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
-    return RECIPES[name](dataset, method)
+    return paper(dataset, method, asked) if name == "paper" else RECIPES[name](dataset, method)

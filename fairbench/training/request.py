@@ -30,9 +30,10 @@ from fairbench.progress import Progress, Silent
 from fairbench.threat import Threat
 from fairbench.training.forward import Forward
 from fairbench.training.loop import Job
-from fairbench.training.recipe import Recipe
-from fairbench.training.recipe_names import find_recipe
-from fairbench.training.schedule import unreached
+from fairbench.training.recipe import Recipe, check_sync_batch_norm
+from fairbench.training.recipe_names import find_recipe, words_of
+from fairbench.training.schedule import too_short
+from fairbench.training.teacher_labels import check_cache
 from fairbench.training.warm_start import without_warm_start
 
 #: Fixed, so that every method, student and teacher leaves the same images to validation.
@@ -101,7 +102,8 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
     say = (progress or Silent()).say
     cls = find_method(request.method)
     slots = {slot: find_class_rule(rule) for slot, rule in request.slots.items()}
-    recipe = find_recipe(request.recipe, request.dataset, request.method).change(**request.changes)
+    asked = words_of(request.hyper, request.slots, request.model, request.changes)
+    recipe = find_recipe(request.recipe, request.dataset, request.method, asked).change(**request.changes)
     if recipe.augment not in AUGMENTATIONS:
         raise unknown("augmentation", recipe.augment, AUGMENTATIONS)
     request = _completed(request, recipe)
@@ -111,6 +113,8 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
             recipe, request.init, request.dataset, request.samples_per_class, say
         )
     device = device_of(request.device)
+    if recipe.sync_batch_norm:
+        check_sync_batch_norm(str(device))
     paths = _teacher_paths(request, cls)
     threat = _threat(request)
     train, validation = _images(request, "train"), _images(request, "validation")
@@ -139,11 +143,10 @@ def prepare(request: Request, progress: Progress | None = None) -> Job:
     }
     hyper: dict[str, Any] = {**recipe.hyper, **request.hyper}
     method = cls(train.num_classes, eps=threat.eps, teachers=teachers, slots=slots, **hyper)
+    check_cache(recipe, method)
     # After everything that may be refused: no warning stands beside an error.
-    missed = " and ".join(f"{fraction:.0%}" for fraction in unreached(recipe.schedule, recipe.epochs))
-    if missed:
-        few = "1 epoch is" if recipe.epochs == 1 else f"{recipe.epochs} epochs are"
-        say(f"warning: {few} too few for the learning rate to change at {missed} of the schedule")
+    for sentence in too_short(recipe):
+        say(f"warning: {sentence}")
     settings = {
         "dataset": request.dataset,
         "norm": threat.norm,

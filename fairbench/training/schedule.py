@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fairbench.methods.batch import epoch_at
+from fairbench.training.recipe import Recipe, average_start
 
 
 def lr_factor(schedule: Sequence[tuple[float, float]], epoch: int, epochs: int) -> float:
@@ -36,3 +37,18 @@ def unreached(schedule: Sequence[tuple[float, float]], epochs: int) -> list[floa
     places = [epoch_at(fraction, epochs) for fraction, _ in schedule]
     following = [*places[1:], epochs][: len(places)]
     return [fraction for (fraction, _), place, end in zip(schedule, places, following, strict=True) if place >= end]
+
+
+def too_short(recipe: Recipe) -> list[str]:
+    """Return one sentence for each part of the schedule that the recipe's epochs are too few for."""
+    few = "1 epoch is" if recipe.epochs == 1 else f"{recipe.epochs} epochs are"
+    missed = " and ".join(f"{fraction:.0%}" for fraction in unreached(recipe.schedule, recipe.epochs))
+    sentences = [f"{few} too few for the learning rate to change at {missed} of the schedule"] if missed else []
+    if recipe.awp and epoch_at(recipe.awp_start, recipe.epochs) >= recipe.epochs:
+        sentences.append(f"{few} too few for AWP to begin at {recipe.awp_start:.0%} of the schedule")
+    # The last epoch's weights enter an average over epochs after its end, an average over steps within it.
+    if recipe.average is not None and recipe.average[0] == "step":
+        start = average_start(recipe.average)
+        if epoch_at(start, recipe.epochs) >= recipe.epochs:
+            sentences.append(f"{few} too few for weights to enter the average from {start:.0%} of the schedule on")
+    return sentences

@@ -101,11 +101,8 @@ def test_a_row_that_is_missing_says_why_and_ranks_last():
 
 def test_seeds_are_paired_by_number_and_one_decides_nothing():
     """ABSLD and RSLAD share seed 1 only."""
-    base = board_markdown(example()).split("**Each method")[1]
-    assert (
-        "over 1 seed the worst class of absld - rslad under pgd20 differs by +30.0 points; one seed says nothing"
-        in base
-    )
+    row = cells(board_markdown(example()), "absld", "Each method")
+    assert row == ["absld", "rslad", "+5.0", "+30.0", "-0.423", "1.00", "nothing: one seed"]  # NSD .05/.65 - .3/.6
     found = next(entry for entry in board_json(example())["entries"] if entry["name"] == "absld")["difference"]
     assert found["rslad"]["worst_class"]["seeds"] == 1
     assert found["sat"]["worst_class"]["mean"] == pytest.approx(0.15)
@@ -131,6 +128,29 @@ def test_relative_range_by_hand():
     assert relative_range([-1.0, 1.0]) == 2.0
     assert relative_range([0.0, 0.0]) == 0.0
     assert relative_range([1.0, 1.0]) == 0.0
+
+
+def test_what_the_seeds_decide_about_a_method_and_its_base():
+    """Worst classes differ by -.25 and -.24, averages by -.05 and -.045, NSDs by .2/.55 and .195/.555 from 0.
+
+    t(.975, 1) = 12.7062: -.245 +- 12.7062 * .00707 / sqrt 2 = -.245 +- .0635. Passes: (.5 + .5) / (2 + 1) million.
+    """
+    sat = Entry(Row("sat", "sat"), (result(0, (0.6, 0.6)), result(1, (0.6, 0.6))), {})
+    spent = {"forwards": 500_000, "backwards": 500_000}
+    seeds = (result(0, (0.75, 0.35), **spent), result(1, (0.75, 0.36), **spent))
+    ham = Entry(Row("ham", "ham", "sat"), seeds, {})
+    row = cells(board_markdown(board(sat, ham)), "ham", "Each method")
+    assert row[3] == "-24.5 (-30.9 to -18.1)"
+    assert row[2] == "-4.7 (-7.9 to -1.6)"
+    assert row[5:] == ["0.33", "average lower, worst lower, NSD higher"]
+
+
+def test_an_undefined_spread_is_no_pair():
+    """Nothing is right under the attack: its NSD is undefined, its worst class is not."""
+    sat = Entry(Row("sat", "sat"), (result(0, (0.6, 0.5)),), {})
+    natural = Entry(Row("natural", "natural", "sat"), (result(0, (0.0, 0.0)),), {})
+    row = cells(board_markdown(board(sat, natural)), "natural", "Each method")
+    assert row[2:5] == ["-55.0", "-50.0", "–"]  # noqa: RUF001
 
 
 def test_cost_is_in_millions_and_ham_says_what_it_saved():

@@ -65,6 +65,11 @@ def test_a_rule_in_a_slot_and_a_teacher_by_role(tmp_path, capsys):
     for given in (str(teacher), f"robust={teacher}"):
         student = ["train", "--dataset", "digits", "--method", "rslad", "--retemper", "absld", "-p", "absld.rate=0.2"]
         assert run([*student, "-p", "steps=2", "--teacher", given, *SMALL, "--out", str(tmp_path)]) == 0
+    cached = [*student, "-p", "steps=2", "--teacher", given, *SMALL, "--out", str(tmp_path), "--cache-teacher"]
+    assert run(cached) == 2
+    assert "belongs to" in capsys.readouterr().err.splitlines()[-1], "labels from other blocks are another training"
+    assert run([*cached, "--name", "cached"]) == 0
+    assert run([*student, "-p", "steps=2", "--teacher", given, *SMALL, "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "digits-rslad-retemper-absld.pt")
 
 
@@ -92,6 +97,7 @@ def test_a_rule_in_a_slot_and_a_teacher_by_role(tmp_path, capsys):
         (["--augment", "flop"], "unknown augmentation 'flop'. Did you mean 'flip'?"),
         (["--device", "tpu"], "device must be cpu, cuda or cuda:N"),
         (["--model", "small"], "unknown model 'small'. Did you mean 'small-cnn'?"),
+        (["--cache-teacher"], "method 'sat' as it is set asks no teacher about them; leave it out."),
         (["--init", "nowhere.pt"], "nowhere.pt does not exist"),
         (["--name", "a/b"], "--name must be a file name"),
         (["--lr", "1e30"], "diverged"),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import json
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from fairbench.data import class_names, load_dataset
 from fairbench.data.image_folder import ImageFolder
+from fairbench.data.imagenet_names import imagenet_names
 from fairbench.errors import BadInput
 
 Write = Callable[..., Path]
@@ -51,6 +56,54 @@ def test_imagenet_validation_images(tmp_path: Path, write_image: Write) -> None:
     (tmp_path / "imagenet/val/n00000999").rmdir()
     with pytest.raises(BadInput, match="1000 classes named by wnids"):
         _files("imagenet", "test", tmp_path)
+
+
+def test_imagenets_wnids_become_its_names(tmp_path: Path, write_image: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a thousand folders that are taken for ImageNet's: `imagenet` and `folder:` name them alike."""
+    wnids = [f"n{i:08d}" for i in range(1000)]
+    digest = hashlib.sha256("\n".join(wnids).encode()).hexdigest()
+    monkeypatch.setattr("fairbench.data.imagenet_names.WNIDS_SHA256", digest)
+    original = write_image("imagenet/val/n00000000/one.JPEG", size=(224, 224))
+    for wnid in reversed(wnids[1:]):  # the order on the disk says nothing
+        (tmp_path / "imagenet/val" / wnid).mkdir()
+        (tmp_path / "imagenet/val" / wnid / "one.JPEG").symlink_to(original)
+    for name in ("imagenet", f"folder:{tmp_path / 'imagenet' / 'val'}"):
+        data = _files(name, "test", tmp_path)
+        assert data.class_names[:3] == ("tench", "goldfish", "great white shark")
+        assert (data.class_names[517], data.class_names[999]) == ("crane", "toilet tissue")
+        assert data.files[517].startswith("n00000517/")
+    (tmp_path / "imagenet/val/n00000999").rename(tmp_path / "imagenet/val/n00001000")
+    assert _files(f"folder:{tmp_path / 'imagenet' / 'val'}", "test", tmp_path).class_names[0] == "n00000000"
+
+
+def test_the_names_belong_to_the_wnids_in_order_of_label() -> None:
+    """Torchvision's names against timm's list of wnids and lemmas: the first lemma, but for two cranes and maillots."""
+    pytest.importorskip("timm")
+    info = files("timm.data") / "_info"
+    wnids = (info / "imagenet_synsets.txt").read_text().split()
+    assert wnids == sorted(wnids)  # torchvision's ImageFolder and ours label by this order
+    names = imagenet_names(wnids)
+    assert names is not None
+    assert len({*names}) == 1000
+    lines = (info / "imagenet_synset_to_lemma.txt").read_text().splitlines()
+    lemmas = dict(line.split("\t")[:2] for line in lines)
+    other = [
+        name for wnid, name in zip(wnids, names, strict=True) if name.lower() != lemmas[wnid].split(",")[0].lower()
+    ]
+    assert other == ["crane bird", "maillot tank suit"]
+    swapped = [wnids[1], wnids[0], *wnids[2:]]
+    assert imagenet_names(swapped) is None
+    assert imagenet_names(wnids[:-1]) is None
+
+
+def test_the_wnids_are_robustbenchs() -> None:
+    spec = importlib.util.find_spec("robustbench")
+    if spec is None or spec.origin is None:
+        pytest.skip("the extra 'zoo' is not installed")
+    found = json.loads((Path(spec.origin).parent / "helper_files" / "imagenet_class_to_id_map.json").read_text())
+    labels = [found[wnid] for wnid in sorted(found)]
+    assert labels == list(range(1000))
+    assert imagenet_names(sorted(found)) is not None
 
 
 WNIDS = [f"n{i:08d}" for i in range(200)]

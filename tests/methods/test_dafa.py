@@ -100,9 +100,9 @@ def test_on_sat_the_only_loss_is_weighed(tiny):
     assert_close(step.total, (weight[batch.y] * step.terms["robust"]).mean())
 
 
-@pytest.mark.parametrize(("name", "alpha", "share"), [("rslad", None, 1 / 6), ("ard", 0.4, 0.6), ("ard", None, 0)])
+@pytest.mark.parametrize(("name", "alpha", "share"), [("rslad", None, 1 / 6), ("ard", 0.4, 0.6)])
 def test_on_a_distillation_method_only_the_loss_of_x_is_weighed(tiny, name, alpha, share):
-    """The total grows by share * mean((w - 1) * natural term); nothing changes where alpha is 1."""
+    """The total grows by share * mean((w - 1) * natural term); where alpha is 1 it is refused (test_slots)."""
     weight = torch.tensor([1.5, 0.5, 1.2, 0.8])
     hyper = {} if alpha is None else {"alpha": alpha}
     method = tiny.method(name, slots={"reweight": DAFARule}, **hyper)
@@ -111,7 +111,7 @@ def test_on_a_distillation_method_only_the_loss_of_x_is_weighed(tiny, name, alph
     batch, step, _ = results(method, tiny)
     moved = share * ((weight[batch.y] - 1) * plain.terms["natural"]).mean()
     assert_close(step.total - plain.total, moved, atol=1e-6, rtol=0)
-    assert bool(moved.abs() > 1e-5) == (share > 0)
+    assert moved.abs() > 1e-5
 
 
 def test_in_the_warm_up_it_is_trades_exactly(tiny):

@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from fairbench.metrics import equal
+from fairbench.metrics.binomial import binomial_cdf
 from fairbench.metrics.equal import METRICS, if_equal
 
 
@@ -112,3 +114,17 @@ def test_a_thousand_classes_work() -> None:
     assert found["worst_class"].expected == pytest.approx(above.sum() / 50, abs=1e-9)
     uneven = if_equal([20, 30] * 500, [40, 60] * 500)
     assert uneven["worst_class"].low < uneven["worst_class"].expected < uneven["worst_class"].high
+
+
+@pytest.mark.parametrize("num", [6, 10, 11])
+def test_the_lowest_fifth_is_the_mean_of_the_sorted_tables_lowest(num: int) -> None:
+    """Up to ten classes it is two of them, whose places follow from the uniform numbers alone."""
+    count = np.full(num, 40)
+    hits = np.arange(num) + 15
+    accuracy = equal._uniform(num)
+    cdf = binomial_cdf(np.arange(40), 40, hits.sum() / count.sum())
+    accuracy = np.sort(np.searchsorted(cdf, accuracy, side="right") / 40, axis=1)
+    lowest = accuracy[:, : math.ceil(0.2 * num)].mean(axis=1)
+    found = if_equal(hits, count)["worst_20pct"]
+    np.testing.assert_allclose(found.expected, lowest.mean(), rtol=1e-12)
+    np.testing.assert_allclose([found.low, found.high], np.quantile(lowest, [0.025, 0.975]), rtol=1e-12)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fairbench.errors import BadInput
-from fairbench.metrics.flows import already_wrong, flows
+from fairbench.metrics.flows import FlowsByAttack, already_wrong, flows
 from fairbench.outcomes import Outcomes
 
 #: 10 cats: 4 right, 5 to dog, 1 to bird. 20 dogs: 17 right, 3 to cat. 5 birds, all right. No ship.
@@ -55,3 +55,12 @@ def test_already_wrong_by_hand():
     assert np.isnan(already_wrong(attack, "pgd20", 3)).all()
     few = Outcomes.of_columns("natural", index=index[:2], label=label[:2], prediction=[0, 0])
     assert np.isnan(already_wrong(Outcomes.concat([few, attack]), "pgd20", 3)).all()
+
+
+def test_the_graphs_of_attacks_are_made_when_asked_for() -> None:
+    tables = {"natural": np.array([[9, 1], [0, 10]]), "pgd20": np.array([[5, 5], [3, 7]])}
+    found = FlowsByAttack(tables)
+    assert list(found) == ["natural", "pgd20"]
+    assert len(found) == 2
+    assert found["pgd20"].edges == flows(tables["pgd20"]).edges
+    assert [edge.count for one in found.values() for edge in one.edges] == [1, 5, 3]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special
 
 from fairbench.errors import BadInput
 from fairbench.metrics.binomial import exact_lower, exact_upper, simultaneous_box
@@ -88,3 +89,17 @@ def test_an_absent_class_cannot_be_asked_about() -> None:
     for index in (1, 2, -1):
         with pytest.raises(BadInput, match="no samples"):
             probability_worst([3, 0], [10, 0], index)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_classes_far_above_are_factors_of_one_to_the_last_bit(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    count = random.integers(1, 2_000, 30)
+    hits = random.binomial(count, random.uniform(0.1, 0.99, 30))
+    index = int((hits / count).argmin())
+    node, weight = np.polynomial.legendre.leggauss(400)
+    quantile = special.betaincinv(hits[index] + 0.5, count[index] - hits[index] + 0.5, (node + 1) / 2)
+    others = np.arange(30) != index
+    pairs, times = np.unique(np.stack([hits[others], count[others]], axis=1), axis=0, return_counts=True)
+    above = special.betaincc(pairs[:, :1] + 0.5, pairs[:, 1:] - pairs[:, :1] + 0.5, quantile)
+    assert probability_worst(hits, count, index) == float((weight / 2 * np.prod(above ** times[:, None], axis=0)).sum())

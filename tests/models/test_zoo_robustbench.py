@@ -95,12 +95,21 @@ def test_eval_takes_the_name_and_its_norm(
     )
     asked = ["eval", str(definition), "--dataset", "npz:tiny.npz", "--attacks", "pgd2", "--out", "run"]
     # Random weights are as good as chance, which is refused.
-    asked += ["--accept", "low-accuracy", "--eps", str(eps)] if norm == "Linf" else ["--accept", "low-accuracy"]
+    asked += ["--accept", "low-accuracy"]
     assert run(asked) == 0
     record = read_run(tmp_path / "run").record
     assert (record["threat"]["norm"], record["threat"]["eps"]) == (norm, pytest.approx(eps))
     assert record["model"]["source"].startswith(f"{definition} (robustbench ")
     assert record["model"]["normalize"] == "inside"
+
+
+def test_a_preset_brings_its_radius(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(LAST, tmp_path / "models")
+    np.savez("tiny.npz", x=np.arange(10 * 32 * 32 * 3).reshape(10, 32, 32, 3).astype(np.uint8), y=np.arange(10))
+    asked = ["eval", str(LAST), "--dataset", "npz:tiny.npz", "--attacks", "pgd20_003_031", "--accept", "low-accuracy"]
+    assert run([*asked, "--out", "run"]) == 0
+    assert read_run(tmp_path / "run").record["threat"]["eps"] == pytest.approx(0.031)
 
 
 def test_a_file_that_changed_is_refused(tmp_path: Path) -> None:

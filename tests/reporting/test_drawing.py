@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 
 import matplotlib as mpl
 import pytest
+from matplotlib.path import Path
 
 from fairbench.reporting.chart import Chart, Key, nice_ticks
 from fairbench.reporting.drawing import Drawing, Look
@@ -81,3 +84,34 @@ def test_a_legend_reads_row_by_row() -> None:
     }
     assert words["a"][1] == words["b"][1] != words["c"][1] == words["d"][1]
     assert words["a"][0] == words["c"][0] == words["e"][0] != words["b"][0]
+
+
+def test_paths_are_told_as_svg_tells_them() -> None:
+    """A bent line, a closed box and a marker, with y downwards and to a hundredth of a point."""
+    sheet = Drawing(100, 80)
+    codes = [Path.MOVETO, Path.CURVE3, Path.CURVE3, Path.LINETO, Path.CLOSEPOLY]
+    sheet.path(Path([(0, 80), (10.126, 70), (20, 80), (30, 0.001), (0, 0)], codes), Look("#000000", dash=(4, 3)))
+    sheet.boxes([(1, 2, 3, 4)], Look(fill="#123456", alpha=0.5))
+    sheet.marks([(50, 40)], "s", 4, Look("#000000", "#ffffff", 0.8, round=True))
+    sheet.path(Path([(0, 0), (5, 5)]), Look("#000000", width=2))
+    sheet.marks([(20, 30), (20, 30)], "o", 5, INK)
+    nodes = list(ET.fromstring(sheet.svg("t", "d")).iter(f"{SVG}path"))[1:]
+    assert [node.get("d") for node in nodes] == [
+        "M0 0Q10.13 10 20 0L30 80z", "M1 78H3V76H1z", "M48 42L52 42L52 38L48 38z", "M0 80L5 75",
+        "M17.5 50a2.5 2.5 0 1 0 5 0a2.5 2.5 0 1 0 -5 0z",
+    ]  # fmt: skip
+    assert {key: value for key, value in nodes[0].attrib.items() if key != "d"} == {
+        "fill": "none", "stroke": "#000000", "stroke-dasharray": "4 3",
+    }  # fmt: skip
+    assert (nodes[1].get("fill"), nodes[1].get("stroke"), nodes[1].get("opacity")) == ("#123456", None, "0.5")
+    assert (nodes[2].get("stroke-width"), nodes[2].get("stroke-linecap")) == ("0.8", "round")
+    assert nodes[3].get("stroke-width") == "2"
+
+
+def test_a_plot_needs_no_figure_of_matplotlib() -> None:
+    """Loading it takes longer than drawing a report's plots."""
+    code = (
+        "import sys, fairbench.reporting.report; print([name for name in sys.modules if name == 'matplotlib.figure'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

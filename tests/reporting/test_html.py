@@ -173,3 +173,24 @@ def test_flags_and_overridden_checks_stand_above_the_numbers(ten: Callable[..., 
     assert "zero-gradient" in top
     assert "Check overridden</strong> for net: range (pixels up to 255)." in top
     assert "unused" not in top, "a check that did not refuse was not overridden"
+
+
+def test_many_classes_are_cut_on_the_page_and_whole_in_the_files(make_run: Callable[..., Run]) -> None:
+    """Two runs of 150: 300 rows of accuracies stay whole, other tables by class are cut; twice 600 are all cut."""
+    for classes, whole in ((150, True), (600, False)):
+        names = [f"class {i} of them" for i in range(classes)]
+        hits = {
+            "natural": [2] * classes,
+            "pgd20": [i % 3 for i in range(classes)],
+            "aa": [i % 2 for i in range(classes)],
+        }
+        runs = [make_run(f"{classes}-{i}", hits, 2, names=names, model=f"m{i}") for i in range(2)]
+        page = build_page(view_runs(runs))
+        text = render(page)
+        rows = {name: len(re.findall("<tr>", body)) for name, body in re.findall(
+            r'<table id="table-([^"]+)".*?<tbody>(.*?)</tbody>', text, re.DOTALL)}  # fmt: skip
+        assert rows["set1-class-by-run"] == classes
+        assert rows[f"{classes}-0-classes"] == (classes if whole else 25)
+        assert rows[f"{classes}-0-why"] == 25
+        assert f"all are in tables/{classes}-0-why.csv beside this page." in text
+        assert {len(t.rows) for t in page.tables if t.name.endswith(("-why", "-gains", "-classes"))} == {classes}

@@ -7,15 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
 
 from fairbench.errors import BadInput
 from fairbench.outcomes import Outcomes
-from fairbench.reporting.figures import class_plot, run_plots, set_plots, training_plots
+from fairbench.reporting.figures import class_plot, run_plots, set_class_plot, set_plots, training_plots
 from fairbench.reporting.plot_style import inline, share_colour, shorten
 from fairbench.reporting.plots_classes import class_dots, class_order, shown_classes
 from fairbench.reporting.plots_one_run import confusion_map
-from fairbench.reporting.plots_training import loss_curves, read_log, state_buffers
+from fairbench.reporting.plots_training import loss_curves, read_log
+from fairbench.reporting.plots_training_classes import class_curves, class_series
 from fairbench.reporting.view import view_runs
 from fairbench.runs import Run
 
@@ -38,7 +40,9 @@ def test_equal_runs_give_equal_bytes_whatever_the_persons_settings(ten: Callable
 
 def test_every_plot_is_well_formed_described_and_tabled(ten: Callable[..., Run]) -> None:
     one = view_runs([ten("a", "first"), ten("b", "second", better=1)])[0]
-    plots = [*set_plots(one), *(plot for view in one.views for plot in [class_plot(view), *run_plots(view)])]
+    every = set_class_plot(one)
+    assert every is not None
+    plots = [every, *set_plots(one), *(plot for view in one.views for plot in [class_plot(view), *run_plots(view)])]
     assert len({plot.key for plot in plots}) == len(plots) == 11
     for plot in plots:
         root = ET.fromstring(plot.svg)
@@ -98,7 +102,7 @@ def test_many_classes_keep_the_lowest_and_the_highest(make_run: Callable[..., Ru
     view = view_runs([run])[0].views[0]
     words = _words(class_dots(view, "pgd20"))
     assert [word for word in words if word in names] == [f"class {i}" for i in [*range(22), *range(52, 60)]]
-    assert "classes between: see the table" in words
+    assert "… 30 classes between are in the table …" in words
     flows = _words(confusion_map(view, "pgd20"))
     assert "class 0 → class 1" in flows, "more than 20 classes: the largest confusions instead of a map"
 
@@ -152,8 +156,30 @@ def test_a_training_log_is_read_up_to_where_a_kill_cut_it(tmp_path: Path) -> Non
 
 def test_only_class_state_that_moves_is_drawn() -> None:
     log = [{"epoch": e, "class_state": {"t": [1.0, 1.0 + e], "still": [1, 1], "other": [e]}} for e in range(3)]
-    assert state_buffers(log, 2) == ["t"]
-    assert state_buffers([{"epoch": 0, "class_state": None}], 2) == []
+    (series,) = class_series(log, 2)
+    assert (series.name, series.epochs) == ("t", (0, 1, 2))
+    assert series.values.tolist() == [[1, 1], [1, 2], [1, 3]]
+    assert class_series([{"epoch": 0, "class_state": None}], 2) == []
+
+
+def test_each_class_on_validation_images_and_its_radius_are_drawn() -> None:
+    """Accuracy in percent under the attack, not the natural one; radii in 255ths; an absent class has no line."""
+    log = [
+        {"epoch": e, "class_eps": [0.1 * e, 0.2], "class_state": {},
+         "validation": {name: {"class_accuracy": [0.5 / e, None]} for name in ("natural", "pgd10")}}
+        for e in (1, 2)
+    ]  # fmt: skip
+    accuracy, radius = class_series(log, 2)
+    assert (accuracy.name, accuracy.values[:, 0].tolist()) == ("pgd10", [50, 25])
+    assert np.isnan(accuracy.values[:, 1]).all()
+    assert radius.values == pytest.approx(np.array([[25.5, 51], [51, 51]]))
+    assert "<cat>" in _words(class_curves(accuracy, ["<cat>", "dog"], "run"))
+    assert "dog" not in _words(class_curves(accuracy, ["<cat>", "dog"], "run"))
+
+
+def test_a_natural_training_shows_natural_accuracy_per_class() -> None:
+    (series,) = class_series([{"epoch": 1, "validation": {"natural": {"class_accuracy": [0.5, 1]}}}], 2)
+    assert series.name == "natural"
 
 
 def test_a_term_without_values_has_no_key() -> None:

@@ -126,16 +126,16 @@ def test_a_person_adds_what_a_run_does_not_know(tmp_path: Path, capsys: pytest.C
 def test_a_reduced_autoattack_is_not_exported_as_autoattack(tmp_path, capsys):
     write(tmp_path / "few", steps=10)
     said = refused(capsys, "export", tmp_path / "few", "--out", tmp_path / "out")
-    assert "'aa' had parts or budgets of its own; evaluate with --attacks aa" in said
+    assert "it ran 'aa' with parts or budgets of its own; evaluate with --attacks aa" in said
     assert not (tmp_path / "out").exists()
 
 
 def test_what_is_no_robustbench_figure_is_not_exported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     part = write(tmp_path / "part", selection="first 2 of each class")
-    assert "saw first 2 of each class of test" in refused(capsys, "export", part, "--out", out)
+    assert "it saw first 2 of each class of 'test'" in refused(capsys, "export", part, "--out", out)
     plain = write(tmp_path / "plain", cascade=False)
-    assert "has only natural, pgd20; evaluate with --attacks aa" in refused(capsys, "export", plain, "--out", out)
+    assert "it ran only natural, pgd20; evaluate with --attacks aa" in refused(capsys, "export", plain, "--out", out)
     one, two = (write(tmp_path / name, source="rb:toy/Linf/X (r)") for name in ("one", "two"))
     assert "two runs would both be toy/Linf/X.json" in refused(capsys, "export", one, two, "--out", out)
     assert not out.exists()
@@ -149,19 +149,19 @@ def test_published_numbers_stand_beside_ours(tmp_path: Path, capsys: pytest.Capt
     assert run(["leaderboard", "import", *map(str, (info, mine, part, weak, other)), "--out", str(tmp_path / "o")]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "o" / "published.json")
     (table,) = json.loads((tmp_path / "o" / "published.json").read_text())["tables"]
-    found = [(row["model"], row["from"], row["best_known"], row["ranked"]) for row in table["rows"]]
+    found = [(row["model"], row["from"], row["best_known"], row["rank"]) for row in table["rows"]]
     assert found == [
-        ("Kang2021Stable", "RobustBench", 0.642, True),  # by the external figure, not AutoAttack's 71.28
-        ("Carmon2019Unlabeled", "RobustBench", 0.5953, True),
-        ("mine", "this run", 0.55, True),
-        ("weak", "this run", 0.6, False),
-        ("part", "this run", 0.55, False),
+        ("Kang2021Stable", "published", 0.642, None),  # by the external figure, not AutoAttack's 71.28
+        ("Carmon2019Unlabeled", "published", 0.5953, None),
+        ("mine", "measured", 0.55, 1),
+        ("weak", "measured", 0.6, None),
+        ("part", "measured", 0.55, None),
     ]
     assert table["rows"][2]["worst_class"]["name"] == "cat"
     page = (tmp_path / "o" / "published.md").read_text()
-    assert "| 3 | mine | this run | 90.00 | 55.00 | 55.00 | 40.00 cat | 20 |" in page
-    assert "not ranked: no AutoAttack" in page
-    assert "not ranked: not the whole test split" in page
+    assert "| 1 | mine | measured | 90.00 | 55.00 | 55.00 | 40.00 cat | 20 |" in page
+    assert "it ran only natural, pgd20;" in page
+    assert "it saw first 10 of 'test';" in page
 
 
 def test_published_numbers_alone(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from fairbench.reporting.table import Cell, Column, Table, mark_best, number, percent, percent_cell
+from fairbench.reporting.table import Cell, Column, Table, mark_best, number, percent, percent_cell, shortened
 
 COLUMNS = (Column("m", text=True), Column("up", better="higher"), Column("down", better="lower"), Column("neither"))
 
@@ -52,3 +52,16 @@ def test_neighbouring_columns_share_a_heading() -> None:
         Column("y"),
     )
     assert Table("t", "c", columns, ()).groups == [("", 1), ("fgsm", 2), ("aa", 1), ("", 1), ("", 1)]
+
+
+def test_a_long_table_keeps_its_first_and_last_rows_and_says_where_all_are() -> None:
+    def table(rows: int) -> Table:
+        return Table("run-why", "c", (Column("class"),), tuple((Cell(str(i)),) for i in range(rows)), ("n",))
+
+    assert shortened(table(40)) == table(40)
+    cut = shortened(table(1_000))
+    assert [row[0].text for row in cut.rows] == [str(i) for i in [*range(20), *range(995, 1_000)]]
+    assert cut.notes == (
+        "n",
+        "The first 20 and the last 5 of 1,000 rows; all are in tables/run-why.csv beside this page.",
+    )

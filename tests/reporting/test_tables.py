@@ -5,13 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from fairbench.reporting.figures import training_log
+from fairbench.reporting.plots_training_classes import class_series
 from fairbench.reporting.table import Cell
 from fairbench.reporting.table_formats import to_text
 from fairbench.reporting.tables import (
     attack_tables,
     attacks_table,
     class_run_table,
-    class_state_table,
+    class_series_table,
     classes_table,
     confusion_table,
     papers_table,
@@ -216,7 +217,7 @@ def test_training_tables(make_run: Callable[..., Run], tmp_path: Path) -> None:
         ["0", "0.10000", "2.000", "", ""],
         ["1", "0.01000", "1.500", "50.0", "25.0"],
     ]
-    assert [_texts(row) for row in class_state_table(log, ["w"], view, "a").rows] == [
+    assert [_texts(row) for row in class_series_table(class_series(log, 2), view, "a").rows] == [
         ["airplane", "1.000", "0.500"],
         ["automobile", "2.000", "2.500"],
     ]

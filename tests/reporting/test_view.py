@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fairbench.errors import BadInput
+from fairbench.json_text import to_json
 from fairbench.reporting.view import by_model, view_runs
 from fairbench.runs import Run
 
@@ -92,7 +93,7 @@ def test_a_comparison_uses_an_attack_that_most_runs_hold(make_run: Callable[...,
 
 def test_metrics_are_the_file_and_undefined_is_none(make_run: Callable[..., Run]) -> None:
     view = view_runs([make_run("a", {"natural": [0, 0], "pgd20": [0, 0]}, 3)])[0].views[0]
-    assert view.metrics == json.loads(view.metrics_json)
+    assert json.loads(to_json(view.metrics)) == json.loads(view.metrics_json)
     assert view.of("pgd20")["normalized_std"] is None
 
 

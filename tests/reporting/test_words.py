@@ -133,3 +133,24 @@ def test_what_a_flag_doubts_says_so_wherever_it_is_told(ten: Callable[..., Run])
     assert (best.label, average.label) == ("Highest worst class: second (flagged)", "Highest average: second (flagged)")
     assert set_sentence(both, "aa").count("second's (flagged)") == 2
     assert "flagged" not in set_sentence(both, "natural") + "".join(n.label for n in set_numbers(both, "natural"))
+
+
+def test_runs_that_share_no_worst_class_are_said_so_at_once(make_run: Callable[..., Run]) -> None:
+    hits = [[5, 5, 5, 5, 5] for _ in range(4)]
+    for place, row in enumerate(hits):
+        row[place] = 1
+    runs = [make_run(f"r{i}", {"natural": [9] * 5, "pgd20": row}, 10, model=f"m{i}") for i, row in enumerate(hits)]
+    (one,) = view_runs(runs)
+    assert set_meaning(one, "pgd20").startswith("Under pgd20, each of the 4 models has another worst class.")
+
+
+def test_many_classes_have_the_worst_tenth_in_the_headline_of_several_runs(make_run: Callable[..., Run]) -> None:
+    """Of 20 classes the two lowest: 1 and 2 of 10, so 15 %."""
+    hits = {"natural": [9] * 20, "pgd20": [1, 2, *[6] * 18]}
+    names = [f"c{i}" for i in range(20)]
+    (one,) = view_runs([make_run(f"r{i}", hits, 10, model=f"m{i}", names=names) for i in range(2)])
+    assert any(
+        line.startswith("worst 10\u00a0% of classes: 15.0\u00a0%, 95") for line in set_numbers(one, "pgd20")[0].lines
+    )
+    (few,) = view_runs([make_run(f"s{i}", {"pgd20": [1, 2, 3]}, 10, model=f"m{i}") for i in range(2)])
+    assert not any("worst 10" in line for line in set_numbers(few, "pgd20")[0].lines)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from fairbench.methods.base import Batch, Method
+from fairbench.training import awp
 from fairbench.training.awp import perturbed
 from fairbench.training.forward import Forward
 from fairbench.training.step import Stepper
@@ -86,6 +87,12 @@ def test_a_training_with_awp_differs_and_counts_its_passes(tiny, tmp_path):
     assert not torch.equal(results[0].network[0].weight, results[1].network[0].weight)
     counters = [training.network[1].num_batches_tracked.item() for training in results]
     assert counters == [3, 3]
+
+
+def test_the_card_is_whole():
+    """What is published and measured of it is said, as in every method's card."""
+    found = [line.split()[0] for line in awp.__doc__.splitlines() if line and not line.startswith(" ")][1:]
+    assert found == ["Paper", "Official", "Published", "Measured", "Differs"]
 
 
 def test_awp_starts_at_its_fraction(tiny, tmp_path):

@@ -36,6 +36,8 @@ def interruptions():
         "absld": {"method": "absld"},
         "dropout, best-sum": {"dropout": True, "select": "best-sum"},
         "average of steps, awp, flip": {"average": ("step", 0.9), "awp": 0.01, "augment": "flip"},
+        "average of late steps, late awp": {"average": ("step", 0.9, 0.5), "awp": 0.01, "awp_start": 0.5},
+        "average of late epochs": {"average": ("epoch", "uniform", 0.6), "select": "best-average"},
         "average of epochs": {"average": ("epoch", "uniform"), "select": "best-average"},
     }
     for name, options in everywhere.items():
@@ -170,6 +172,24 @@ def test_log_lines(tiny):
     assert lines[0]["class_state"]["absld.robust_temperature"] == [1.0] * 10
     moved = lines[1]["class_state"]["absld.robust_temperature"]
     assert max(abs(value - 1) for value in moved) == pytest.approx(0.1)
+
+
+def test_the_log_has_the_radius_and_that_of_each_class_where_a_rule_sets_it(tiny):
+    """Two epochs of warm-up give a third and two thirds of the radius; CFA multiplies it by class."""
+    training = tiny.training(tiny.job("cfa", epochs=4, eps_warmup=0.5))
+    training.run()
+    eps = training.method.eps
+    assert [line["eps"] for line in training.log] == pytest.approx([eps / 3, 2 * eps / 3, eps, eps])
+    for line in training.log:
+        factors = np.array(line["class_state"]["cfa.radius_factor"])
+        assert line["class_eps"] == pytest.approx(line["eps"] * factors)
+
+
+def test_without_a_rule_no_class_has_a_radius_of_its_own(tiny):
+    training = tiny.training(tiny.job("sat", epochs=1))
+    training.run()
+    assert training.log[0]["class_eps"] is None
+    assert training.log[0]["eps"] == training.method.eps
 
 
 def test_what_ham_saves_and_spends_is_what_sat_spends(tiny):

@@ -14,12 +14,13 @@ import fairbench
 from fairbench.cli import run
 from fairbench.data.batches import AUGMENTATIONS
 from fairbench.errors import BadInput
-from fairbench.methods import METHODS
+from fairbench.methods import CLASS_RULES, METHODS
+from fairbench.methods.batch import epoch_at
 from fairbench.models import MODELS
 from fairbench.models.checkpoint import read_sidecar
 from fairbench.models.normalize import parse_normalize
 from fairbench.threat import Threat
-from fairbench.training.recipe_names import common, find_recipe
+from fairbench.training.recipe_names import common, find_recipe, words_of
 from fairbench.training.recipes import PAPER
 from fairbench.training.request import Request, prepare
 from fairbench.training.schedule import lr_factor, unreached
@@ -30,24 +31,141 @@ RSLAD_FAMILY = ("rslad", "absld", "class-reweighted-kd", "adaad", "mtard")
 SMALL = ["--samples-per-class", "2", "--epochs", "2", "-p", "steps=1"]
 
 
-@pytest.mark.parametrize(("method", "dataset"), sorted(PAPER))
-def test_a_papers_recipe_can_be_trained_with(method, dataset):
-    recipe = PAPER[method, dataset]()
-    assert PAPER[method, dataset].__name__ == f"{method}_{dataset}".replace("-", "_")
-    assert getattr(fairbench.recipes, PAPER[method, dataset].__name__) is PAPER[method, dataset]
-    assert PAPER[method, dataset].__doc__.startswith("Return ")
+@pytest.mark.parametrize(("method", "dataset", "words"), sorted(PAPER))
+def test_a_papers_recipe_can_be_trained_with(method, dataset, words):
+    function = PAPER[method, dataset, words]
+    recipe = function()
+    plain = f"{method}_{dataset}".replace("-", "_")
+    assert function.__name__ == plain or (words and function.__name__.endswith(f"_{dataset}"))
+    assert getattr(fairbench.recipes, function.__name__) is function
+    assert function.__doc__.startswith("Return ")
     assert re.search(r"@ [0-9a-f]{10}", recipe.source), "a recipe without a source is invented"
     assert recipe.model in MODELS
     assert recipe.augment in AUGMENTATIONS
     parse_normalize(recipe.normalize or "none", 3)
     eps = Threat.parse("Linf", recipe.eps).eps
     cls = METHODS[method]
-    made = cls(10, eps=eps, teachers={role: nn.Linear(1, 1) for role in cls.roles}, **recipe.hyper)
+    roles = [*cls.roles, *(["natural"] if words == "-p variant=II" else [])]
+    slots = {"reweight": CLASS_RULES["fair-ard"]} if words == "--reweight fair-ard" else {}
+    made = cls(10, eps=eps, teachers={role: nn.Linear(1, 1) for role in roles}, slots=slots, **recipe.hyper)
     resolved = {name.rpartition(".")[2]: value for name, value in made.hyper().items()}
     assert {name: resolved[name] for name in recipe.hyper} == recipe.hyper
     assert unreached(recipe.schedule, recipe.epochs) == []
     with pytest.raises(FrozenInstanceError):
         recipe.epochs = 1
+
+
+def test_every_recipe_is_found_by_some_words():
+    functions = {name for name in fairbench.recipes.__all__ if name != "PAPER"}
+    assert {function.__name__ for function in PAPER.values()} == functions
+    defined = {
+        name
+        for name, value in vars(fairbench.recipes).items()
+        if getattr(value, "__doc__", "") and str(value.__doc__).startswith("Return ")
+    }
+    assert defined == functions
+
+
+#: what a person asks for -> the recipe that it is
+ASKED = [
+    ({"method": "trades"}, "trades_cifar10"),
+    ({"method": "trades", "model": "wrn-28-10"}, "trades_cifar10"),
+    ({"method": "trades", "changes": {"awp": 0.005}}, "trades_awp_cifar10"),
+    ({"method": "trades", "changes": {"awp": 0.0}}, "trades_cifar10"),
+    ({"method": "trades", "changes": {"awp": 0.005}, "dataset": "cifar100"}, "trades_awp_cifar100"),
+    ({"method": "sat", "changes": {"awp": 0.01}}, "sat_awp_cifar10"),
+    ({"method": "sat", "changes": {"awp": 0.01}, "dataset": "svhn"}, "sat_awp_svhn"),
+    ({"method": "faal", "changes": {"awp": 0.005}}, "faal_awp_cifar10"),
+    ({"method": "mart"}, "mart_cifar10"),
+    ({"method": "mart", "model": "wrn-34-10"}, "mart_wrn_cifar10"),
+    ({"method": "iad", "hyper": {"variant": "I"}}, "iad_cifar10"),
+    ({"method": "iad", "hyper": {"variant": "II", "beta": "0.2"}}, "iad_ii_cifar10"),
+    ({"method": "iad", "hyper": {"variant": "II"}, "dataset": "cifar100"}, "iad_ii_cifar100"),
+    ({"method": "iad", "slots": {"reweight": "fair-ard"}}, "fair_iad_cifar10"),
+    ({"method": "rslad", "slots": {"reweight": "fair-ard"}}, "fair_rslad_cifar10"),
+    ({"method": "rslad", "slots": {"reweight": "dafa"}}, "rslad_cifar10"),
+    ({"method": "mtard", "slots": {"reweight": "fair-ard"}}, "fair_mtard_cifar10"),
+    ({"method": "frl", "hyper": {"variant": "reweight"}}, "frl_reweight_cifar10"),
+    ({"method": "frl", "hyper": {"frl.variant": "reweight"}}, "frl_reweight_cifar10"),
+    ({"method": "cfa", "hyper": {"variant": "trades"}}, "cfa_cifar10"),
+    ({"method": "cfa", "hyper": {"variant": "sat"}}, "cfa_sat_cifar10"),
+    ({"method": "adaad"}, "adaad_cifar10"),
+    ({"method": "adaad", "dataset": "cifar100"}, "adaad_cifar100"),
+]
+
+
+@pytest.mark.parametrize(("request_", "name"), ASKED, ids=[f"{n}-{name}" for n, (_, name) in enumerate(ASKED)])
+def test_the_words_of_a_request_choose_the_authors_recipe(request_, name):
+    asked = Request(**{"dataset": "cifar10", **request_})
+    words = words_of(asked.hyper, asked.slots, asked.model, asked.changes)
+    assert find_recipe("paper", asked.dataset, asked.method, words) == getattr(fairbench.recipes, name)()
+
+
+def test_only_the_authors_recipe_depends_on_more_than_method_and_data_set():
+    for name in ("default", "common"):
+        assert find_recipe(name, "cifar10", "sat", ["--awp GAMMA"]) == find_recipe(name, "cifar10", "sat")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (
+            "sat_awp_cifar10",
+            {"awp": 0.01, "awp_start": 0.0, "model": "preactresnet18", "normalize": "cifar10", "weight_decay": 5e-4,
+             "augment": "crop-flip-reflect", "eps": "8/255", "validation_attack": "pgd20", "select": "best-average",
+             "hyper": {"attack_mode": "train"}},
+        ),
+        (
+            "sat_awp_svhn",
+            {"awp": 0.01, "awp_start": 5 / 200, "lr": 0.01, "normalize": "half", "augment": "none",
+             "hyper": {"attack_mode": "train", "step_share": 0.125}},
+        ),
+        (
+            "trades_awp_cifar10",
+            {"awp": 0.005, "awp_start": 9 / 200, "model": "wrn-34-10", "normalize": None, "eps": "8/255",
+             "weight_decay": 5e-4, "select": "last", "hyper": {"step_share": 0.25}},
+        ),
+        (
+            "mart_wrn_cifar10",
+            {"epochs": 90, "lr": 0.1, "weight_decay": 7e-4, "model": "wrn-34-10", "eps": "0.031",
+             "hyper": {"beta": 6.0}},
+        ),
+        (
+            "adaad_cifar10",
+            {"epochs": 200, "weight_decay": 5e-4, "model": "resnet18", "eps": "8/255", "hyper": {"scale": 1.0},
+             "select": "best-average", "validation_attack": "pgd10(step_size=2/255)"},
+        ),
+        ("adaad_cifar100", {"hyper": {"scale": 100.0}, "weight_decay": 5e-4}),
+        (
+            "iad_ii_cifar10",
+            {"epochs": 200, "weight_decay": 2e-4, "select": "best-average", "nesterov": False,
+             "hyper": {"attack_mode": "train", "clamp_start": False, "variant": "II"}},
+        ),
+        (
+            "cfa_sat_cifar10",
+            {"hyper": {"variant": "sat", "attack_mode": "train"}, "average": ("epoch", 0.85), "weight_decay": 5e-4},
+        ),
+        ("frl_reweight_cifar10", {"hyper": {"variant": "reweight"}, "fine_tune": True, "epochs": 40, "lr": 0.001}),
+        ("faal_awp_cifar10", {"awp": 0.005, "awp_start": 0.0, "fine_tune": True, "epochs": 2}),
+        ("fair_rslad_cifar10", {"epochs": 300, "nesterov": True, "select": "last", "weight_decay": 2e-4}),
+        ("fair_mtard_cifar10", {"epochs": 300, "nesterov": True, "select": "last", "weight_decay": 2e-4}),
+        (
+            "fair_iad_cifar10",
+            {"epochs": 200, "nesterov": True, "select": "last",
+             "hyper": {"attack_mode": "train", "clamp_start": False}},
+        ),
+    ],
+)  # fmt: skip
+def test_values_of_the_scripts(name, expected):
+    recipe = getattr(fairbench.recipes, name)()
+    assert {key: getattr(recipe, key) for key in expected} == expected
+
+
+def test_awp_begins_in_the_epoch_in_which_it_does_in_the_scripts():
+    """Counted from 1: AT-AWP in the first, on SVHN in the sixth, TRADES-AWP in the tenth."""
+    for name, first in (("sat_awp_cifar10", 1), ("sat_awp_svhn", 6), ("trades_awp_cifar10", 10)):
+        recipe = getattr(fairbench.recipes, name)()
+        assert epoch_at(recipe.awp_start, recipe.epochs) + 1 == first
 
 
 def rates(name):
@@ -71,6 +189,13 @@ def rates(name):
         ("faal_cifar10", {1: 0.01, 2: 0.001}),
         ("ham_cifar10", {59: 0.1, 60: 0.01, 89: 0.01, 90: 0.001, 109: 0.001, 110: 0.0005, 120: 0.0005}),
         ("frl_cifar10", {1: 0.001, 40: 0.001}),
+        ("sat_awp_cifar10", {100: 0.1, 101: 0.01, 150: 0.01, 151: 0.001}),
+        ("sat_awp_svhn", {100: 0.01, 101: 0.001, 150: 0.001, 151: 0.0001}),
+        ("trades_awp_cifar10", {99: 0.1, 100: 0.01, 149: 0.01, 150: 0.001, 200: 0.001}),
+        ("mart_wrn_cifar10", {74: 0.1, 75: 0.01, 89: 0.01, 90: 0.001}),
+        ("adaad_cifar10", {100: 0.1, 101: 0.01, 150: 0.01, 151: 0.001}),
+        ("iad_ii_cifar10", {100: 0.1, 101: 0.01, 151: 0.01, 200: 0.01}),
+        ("fair_rslad_cifar10", {215: 0.1, 216: 0.01, 260: 0.01, 261: 0.001, 285: 0.001, 286: 0.0001}),
     ],
 )
 def test_learning_rates_fall_where_the_scripts_let_them(name, expected):
@@ -98,7 +223,9 @@ def test_epochs_scale_everything_that_is_indexed_by_epoch():
     ("method", "dataset", "words"),
     [
         ("absld", "cifar100", "of method 'absld' for data set 'cifar100' is not known to fairbench; it is known for"),
-        ("sat", "cifar10", "none of its authors' recipes is known"),
+        ("natural", "cifar10", "none of its authors' recipes is known"),
+        ("sat", "cifar10", "it is known for cifar10 with --awp GAMMA and svhn with --awp GAMMA"),
+        ("iad", "svhn", "cifar10 with -p variant=II and cifar100 with -p variant=II and cifar10 with --reweight fair"),
         ("dafa", "npz:mine", "known for cifar10 and cifar100"),
         ("trade", "cifar10", "Did you mean 'trades'"),
     ],
@@ -106,6 +233,46 @@ def test_epochs_scale_everything_that_is_indexed_by_epoch():
 def test_an_unknown_paper_recipe_is_refused(method, dataset, words):
     with pytest.raises(BadInput, match=words):
         find_recipe("paper", dataset, method)
+
+
+@pytest.mark.parametrize("dataset", ["svhn", "stl10", "tiny-imagenet", "imagenette", "imagenet", "digits"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_without_a_recipe_is_refused_in_one_sentence(tmp_path, capsys, method, dataset):
+    """On SVHN HAM alone is known without AWP, on the others nothing is; no data are read before the refusal."""
+    if (method, dataset) == ("ham", "svhn"):
+        return
+    asked = ["train", "--dataset", dataset, "--method", method, "--recipe", "paper", "--out", str(tmp_path / "out")]
+    assert run(asked) == 2
+    captured = capsys.readouterr()
+    assert f"recipe of method '{method}' for data set '{dataset}' is not known to fairbench; " in captured.err
+    assert captured.err.count("\n") == 1
+    assert len(captured.err) < 600
+    assert captured.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"method": "rslad", "slots": {"reweight": "fair-ard"}, "dataset": "cifar100"}, "--reweight fair-ard"),
+        ({"method": "iad", "slots": {"reweight": "fair-ard"}, "dataset": "cifar100"}, "--reweight fair-ard"),
+        ({"method": "mtard", "slots": {"reweight": "fair-ard"}, "dataset": "cifar100"}, "--reweight fair-ard"),
+        ({"method": "mart", "changes": {"awp": 0.005}}, "--awp GAMMA"),
+        ({"method": "mart", "model": "wrn-34-10", "changes": {"awp": 0.005}}, "--awp GAMMA"),
+        ({"method": "trades", "slots": {"reweight": "faal"}}, "--reweight faal"),
+        ({"method": "mart", "slots": {"reweight": "faal"}}, "--reweight faal"),
+        ({"method": "ham", "hyper": {"variant": "paper"}}, "-p variant=paper"),
+        ({"method": "ham", "hyper": {"variant": "paper"}, "dataset": "svhn"}, "-p variant=paper"),
+    ],
+)
+def test_what_is_published_but_not_known_is_not_trained_as_its_host(request_, words):
+    asked = Request(**{"dataset": "cifar10", **request_})
+    sentence = f"method '{asked.method}' with {words} for data set '{asked.dataset}' is not known to fairbench; it is "
+    with pytest.raises(BadInput, match=re.escape(sentence)):
+        find_recipe(
+            "paper", asked.dataset, asked.method, words_of(asked.hyper, asked.slots, asked.model, asked.changes)
+        )
+    assert find_recipe("default", asked.dataset, asked.method, [words]).name == "default"
 
 
 @pytest.mark.parametrize("dataset", ["digits", "mnist", "cifar10", "npz:mine"])
@@ -163,8 +330,21 @@ def test_common_on_the_command_line(tmp_path, capsys):
 def digits_paper(monkeypatch):
     """An author's recipe for a data set that is at hand."""
     recipe = fairbench.recipes.cfa_cifar10().change(model="small-cnn", normalize="mnist", augment="none", batch_size=10)
-    monkeypatch.setitem(PAPER, ("cfa", "digits"), lambda: recipe)
-    monkeypatch.setitem(PAPER, ("faal", "digits"), lambda: recipe.change(fine_tune=True))
+    monkeypatch.setitem(PAPER, ("cfa", "digits", ""), lambda: recipe)
+    monkeypatch.setitem(PAPER, ("faal", "digits", ""), lambda: recipe.change(fine_tune=True))
+    sat = fairbench.recipes.cfa_sat_cifar10()
+    on_sat = recipe.change(hyper=sat.hyper, source=sat.source)
+    monkeypatch.setitem(PAPER, ("cfa", "digits", "-p variant=sat"), lambda: on_sat)
+
+
+def test_a_variant_of_a_method_has_its_own_recipe(digits_paper, tmp_path, capsys):
+    paper = ["train", "--dataset", "digits", "--recipe", "paper", *SMALL, "--method", "cfa"]
+    assert run([*paper, "-p", "variant=sat", "--out", str(tmp_path / "sat")]) == 0
+    assert "  attack_mode = train\n" in capsys.readouterr().err
+    sidecar = read_sidecar(tmp_path / "sat" / "digits-cfa.pt")
+    assert (sidecar["hyper"]["variant"], sidecar["hyper"]["attack_mode"]) == ("sat", "train")
+    assert run([*paper, "--out", str(tmp_path / "trades")]) == 0
+    assert read_sidecar(tmp_path / "trades" / "digits-cfa.pt")["hyper"]["attack_mode"] == "eval"
 
 
 def test_paper_prints_every_resolved_value(digits_paper, tmp_path, capsys):
@@ -173,7 +353,7 @@ def test_paper_prints_every_resolved_value(digits_paper, tmp_path, capsys):
     shown = capsys.readouterr().err
     for line in (
         "architecture = small-cnn", "normalize = mnist", "eps_text = 8/255", "epochs = 2", "lr = 0.1",
-        "weight_decay = 0.0005", "average = ('epoch', 0.85)", "select = best-sum", "cfa.lambda_1 = 0.3",
+        "weight_decay = 0.0005", "average = epoch, 0.85", "select = best-sum", "cfa.lambda_1 = 0.3",
         "cfa.lambda_2 = 0.4", "threshold = 0.2", "steps = 1", "beta = 6.0", "training images = 20",
         "source = CFA's paper (arXiv 2303.14460), and PKU-ML/CFA @ 071f3334a5, train.py",
     ):  # fmt: skip

@@ -32,17 +32,14 @@
     });
   });
   document.querySelectorAll("table.long").forEach(function (table) {
-    var label = document.createElement("label"), input = document.createElement("input");
-    label.className = "filter";
-    label.textContent = "Show rows that contain";
-    input.type = "search";
-    label.appendChild(input);
-    table.parentNode.parentNode.insertBefore(label, table.parentNode);
+    var told = table.parentNode.previousElementSibling, input = told.previousElementSibling.querySelector("input");
     input.addEventListener("input", function () {
-      var wanted = input.value.toLowerCase();
-      Array.from(table.tBodies[0].rows).forEach(function (row) {
+      var wanted = input.value.toLowerCase(), rows = Array.from(table.tBodies[0].rows), left = 0;
+      rows.forEach(function (row) {
         row.hidden = row.textContent.toLowerCase().indexOf(wanted) < 0;
+        left += row.hidden ? 0 : 1;
       });
+      told.textContent = wanted ? left + " of " + rows.length + " rows" : "";
     });
   });
   function open(target) {

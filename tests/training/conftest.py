@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -96,3 +101,32 @@ def assert_same():
                 assert torch.equal(value, other["tensors"][part][name]), f"{part} {name}"
 
     return check
+
+
+def _free_port() -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
+@pytest.fixture
+def two_processes():
+    """Return a function that runs a script as two processes which find each other, and waits for both."""
+
+    def run(script: Path, arguments: list[str], timeout: float = 3600) -> None:
+        shared = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port()}
+        workers = []
+        try:
+            for rank in ("0", "1"):
+                environment = {**shared, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"}
+                command = [sys.executable, str(script), *arguments]
+                workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+            for one in workers:
+                _, errors = one.communicate(timeout=timeout)
+                assert one.returncode == 0, errors[-2000:]
+        finally:
+            for one in workers:
+                one.kill()  # the other one may wait for what a failed one never sends
+                one.wait()
+
+    return run

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -25,36 +21,25 @@ def load_worker():
 worker = load_worker()
 
 
-def free_port() -> str:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
-
-
-def two_processes(cases, folder: Path) -> dict:
-    port, workers = free_port(), []
-    for rank in range(2):
-        environment = {
-            **os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1",
-            "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-        }  # fmt: skip
-        command = [sys.executable, str(WORKER), str(folder / f"{rank}.json"), *cases]
-        workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    for one in workers:
-        _, errors = one.communicate(timeout=300)
-        assert one.returncode == 0, errors[-2000:]
-    results = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
-    assert results[0] == results[1], "the processes ended with different tensors"
-    return results[0]
-
-
 def near(two, one, what: str) -> None:
     assert two == pytest.approx(one, rel=0, abs=1e-9), what
 
 
-def check(cases, folder) -> None:
+@pytest.fixture
+def check(tmp_path, two_processes):
     """After every step: loss and gradient; after every step and at every epoch's start: all state of the method."""
-    one, two = worker.train_all(cases), two_processes(cases, folder)
+
+    def compare(cases) -> None:
+        one = worker.train_all(cases)
+        two_processes(WORKER, [str(tmp_path), *cases])
+        two, other = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+        assert two == other, "the processes ended with different tensors"
+        each_case(cases, one, two)
+
+    return compare
+
+
+def each_case(cases, one, two) -> None:
     for case in cases:
         assert two[case]["taken"] == one[case]["taken"], case
         assert all(one[case]["taken"]), f"{case}: a step that was skipped proves nothing"
@@ -71,17 +56,24 @@ def check(cases, folder) -> None:
         assert moved or not one[case]["state"][0], f"{case}: a class state that never moved proves nothing"
 
 
-def test_two_methods(tmp_path):
-    check(["trades", "absld"], tmp_path)
+def test_two_methods_and_perturbed_weights(check):
+    check(["trades", "absld", "trades awp"])
 
 
 @pytest.mark.slow
-def test_every_method_and_variant(tmp_path):
-    check(list(worker.CASES), tmp_path)
+def test_every_method_and_variant(check):
+    check(list(worker.CASES))
+
+
+def test_a_gamma_of_weight_perturbation_makes_another_step():
+    """Otherwise the cases with one would show nothing that those without do not."""
+    results = worker.train_all(["trades", "trades awp"])
+    losses = [results[case]["loss"] for case in ("trades", "trades awp")]
+    assert all(perturbed > plain + 1e-3 for plain, perturbed in zip(*losses, strict=True))
 
 
 @pytest.mark.slow
-def test_the_comparison_sees_a_gradient_that_is_not_shared(tmp_path, monkeypatch):
+def test_the_comparison_sees_a_gradient_that_is_not_shared(monkeypatch):
     """Without its other half the batch's gradient is another: the tolerance is not too wide."""
     whole = worker.train_all(["sat"])["sat"]["gradient"][0]
     monkeypatch.setattr(worker, "BATCHES", (7, 4))

@@ -1,6 +1,6 @@
 """One process of test_processes: some epochs of two steps of each case, in float64, rows rank::world of each batch.
 
-python two_process_worker.py RESULT.json CASE...
+python two_process_worker.py FOLDER CASE...    writes FOLDER/<rank>.json
 """
 
 from __future__ import annotations
@@ -25,18 +25,38 @@ NUM_CLASSES, BATCHES = 3, (14, 9)  # the second batch is uneven: 5 and 4 rows
 #: The schedule is long enough for every warm-up to end (DAFA's after 3 of 5 epochs) with an epoch left to train.
 EPOCHS, TRAINED = 5, 4
 
+#: Rules that ABSLD, whose own slot is retemper, is composed with.
+REWEIGHT, REMARGIN = ("frl", "wat", "fair-ard", "dafa"), ("cfa", "dafa", "frl")
+COMPOSED = [
+    *({"reweight": rule} for rule in REWEIGHT),
+    *({"remargin": rule} for rule in REMARGIN),
+    *({"reweight": first, "remargin": second} for first in REWEIGHT for second in REMARGIN),
+]
 #: Beside every method as it is: case -> (method, hyper-parameters, rule by slot).
 VARIANTS = {
     "iad II": ("iad", {"variant": "II"}, {}),
     "ard alpha": ("ard", {"alpha": 0.6}, {}),
+    "adaad alpha": ("adaad", {"alpha": 0.5}, {}),
     "cfa sat": ("cfa", {"variant": "sat"}, {}),
     "frl reweight": ("frl", {"variant": "reweight"}, {}),
     "ham released": ("ham", {"variant": "released"}, {}),
     "ham batch": ("ham", {"mean_over": "batch"}, {}),
-    "absld composed": ("absld", {}, {"reweight": "frl", "remargin": "cfa"}),
+    "ham released batch": ("ham", {"variant": "released", "mean_over": "batch"}, {}),
+    "ham wat cfa": ("ham", {}, {"reweight": "wat", "remargin": "cfa"}),
+    "sat dafa": ("sat", {}, {"reweight": "dafa", "remargin": "dafa"}),
+    "sat vulnerable": ("sat", {}, {"reweight": "vulnerable"}),
+    "trades faal": ("trades", {}, {"reweight": "faal"}),
     "trades faal dafa": ("trades", {}, {"reweight": "faal", "remargin": "dafa"}),
+    "mart faal": ("mart", {}, {"reweight": "faal"}),
+    "bat dafa": ("bat", {}, {"reweight": "dafa", "remargin": "dafa"}),
+    "frl wat": ("frl", {}, {"reweight": "wat"}),
+    "rslad fair-ard": ("rslad", {}, {"reweight": "fair-ard"}),
+    "mtard fair-ard": ("mtard", {}, {"reweight": "fair-ard"}),
+    **{f"absld {' '.join(slots.values())}": ("absld", {}, slots) for slots in COMPOSED},
 }
-CASES = {name: (name, {}, {}) for name in METHODS} | VARIANTS
+#: Gamma of adversarial weight perturbation by case; the others have none.
+GAMMA = {"trades awp": 0.05, "absld awp": 0.05, "mtard awp": 0.05, "ham awp": 0.05, "faal awp": 0.05}
+CASES = {name: (name, {}, {}) for name in METHODS} | VARIANTS | {case: (case.split()[0], {}, {}) for case in GAMMA}
 
 
 def network(seed: int) -> nn.Module:
@@ -93,7 +113,8 @@ def train(case: str) -> dict:
         for size in BATCHES:
             rows = torch.arange(start, start + size)[rank::world]
             totals = EpochTotals()
-            taken = stepper.take(Batch(x[rows], y[rows], rows), epoch=epoch, rows=size, gamma=0.0, totals=totals)
+            gamma = GAMMA.get(case, 0.0)
+            taken = stepper.take(Batch(x[rows], y[rows], rows), epoch=epoch, rows=size, gamma=gamma, totals=totals)
             totals.collect(torch.device("cpu"))
             share = totals.means() if distributed.is_main() else {}
             result["taken"].append(taken)
@@ -127,7 +148,8 @@ def train_all(cases: list[str]) -> dict:
 def main() -> None:
     torch.set_num_threads(1)
     distributed.start(torch.device("cpu"))
-    Path(sys.argv[1]).write_text(json.dumps(train_all(sys.argv[2:])))
+    result = json.dumps(train_all(sys.argv[2:]))
+    (Path(sys.argv[1]) / f"{distributed.rank()}.json").write_text(result)
     distributed.stop()
 
 

@@ -58,7 +58,8 @@ def check(tmp_path, two_processes):
         def compare(case: str, folder: Path) -> None:
             whole = WORK["everything"](WORK["start"](case, folder / "one"))
             proves_something(case, whole)
-            ended = {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in names("two", "one, {}, two")}
+            by_two = names("two", "one, {}, two")
+            ended = {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in by_two}
             for name in names("two, {}, one"):
                 ended[name] = WORK["everything"](WORK["start"](case, folder / name))
             for name, found in ended.items():

@@ -1,4 +1,4 @@
-"""Trainings by the loop, in float64 and without batch norm, as test_two_process_training and its second process run them.
+"""Trainings by the loop, in float64 and without batch norm, as the test and its second process run them.
 
 As a script, one of two processes: python two_process_training.py FOLDER CASE...
 For each case it trains undisturbed, stops trainings for one process to go on with, and goes on with those that one
@@ -98,8 +98,8 @@ def start(case: str, folder: Path, *, stop: int | None = None) -> Training:
     """Train in a folder, from the state in it if there is one; to the end, or until it is stopped."""
     folder.mkdir(parents=True, exist_ok=True)
     training = Training(
-        job(case), state_path=folder / "t.state", log_path=folder / "t.log.jsonl", name="t", save_every=300 if stop is None else 0,
-        progress=Silent() if stop is None else StopAfter(stop),
+        job(case), state_path=folder / "t.state", log_path=folder / "t.log.jsonl", name="t",
+        save_every=300 if stop is None else 0, progress=Silent() if stop is None else StopAfter(stop),
     )  # fmt: skip
     try:
         training.run()
@@ -110,7 +110,7 @@ def start(case: str, folder: Path, *, stop: int | None = None) -> Training:
 
 
 def everything(training: Training) -> dict:
-    """All that a training ends with: the state on disk (live weights, momentum, method, meters, log), what is deployed."""
+    """All that a training ends with: its state on disk (live weights, momentum, method, meters, log), and its network."""
     state = torch.load(training.state_path, weights_only=True)
     for line in [*training.log, *state["log"], state["unvalidated"]]:
         line.pop("seconds", None)

@@ -23,6 +23,10 @@ OWN_INTERVAL_NOTE = (
     "Intervals are Wilson's 95 % for each class by itself; as 'worst class' the lowest one has another interval, which "
     "allows for its having been picked as the lowest."
 )
+TOGETHER_NOTE = (
+    "All at once: exact 95 % limits (Sidak) that hold for all classes together, to be read where several classes are "
+    "looked at or picked out."
+)
 BEST_NOTE = "Bold: best of the column, which is not a test; 'fairbench compare' tests two runs on the same images."
 
 
@@ -116,17 +120,25 @@ def brief_table(sample_set: SampleSet, attack: str) -> Table:
 
 
 def classes_table(view: RunView, stem: str) -> Table:
-    """Return rows = classes, the lowest under the strongest attack first; accuracy with Wilson's 95 % interval."""
+    """Return rows = classes, the lowest under the strongest attack first; accuracy with Wilson's 95 % interval.
+
+    The last column has the limits that hold for all classes together, under the strongest attack: one column for each
+    attack would double the table. metrics.json has them all.
+    """
     attacks = view.attacks
     order = class_order(view.of(view.strongest)["class_accuracy"])
     absent = [c for c in range(len(view.class_names)) if c not in set(order)]
-    columns = [Column("class", text=True), Column("n"), *(Column(f"{attack} %") for attack in attacks)]
+    columns = [
+        Column("class", text=True), Column("n"), *(Column(f"{attack} %") for attack in attacks),
+        Column(f"{view.strongest} %, all at once"),
+    ]  # fmt: skip
     rows = []
     for c in [*order, *absent]:
         count = view.of(view.strongest)["class_count"][c]
         cells = [percent_cell(view.of(a)["class_accuracy"][c], view.of(a)["class_interval"][c]) for a in attacks]
-        rows.append((Cell(view.class_names[c]), Cell(str(count)), *cells))
-    notes = [OWN_INTERVAL_NOTE]
+        together = percent_cell(None, view.of(view.strongest)["class_interval_simultaneous"][c])
+        rows.append((Cell(view.class_names[c]), Cell(str(count)), *cells, together))
+    notes = [OWN_INTERVAL_NOTE, TOGETHER_NOTE]
     others = [a for a in attacks if view.of(a)["class_count"] != view.of(view.strongest)["class_count"]]
     if others:
         notes.append(f"n counts the images of {view.strongest}; {', '.join(others)} saw others.")
@@ -147,7 +159,8 @@ def class_run_table(sample_set: SampleSet, attack: str) -> Table:
         for c, name in enumerate(views[0].class_names)
     )
     caption = f"Accuracy per class in % under {attack}, {sample_set.samples}"
-    return Table(f"{sample_set.key}-class-by-run", caption, columns, rows)
+    notes = (f"{OWN_INTERVAL_NOTE} Each run's own table has limits for all classes together.",)
+    return Table(f"{sample_set.key}-class-by-run", caption, columns, rows, notes)
 
 
 def confusion_table(view: RunView, attack: str, stem: str, limit: int = 40) -> Table:

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from statsmodels.stats.proportion import proportion_confint
+
 from fairbench.reporting.figures import training_log
 from fairbench.reporting.table import Cell
-from fairbench.reporting.table_formats import to_text
+from fairbench.reporting.table_formats import to_csv, to_markdown, to_text
 from fairbench.reporting.tables import (
     attack_tables,
     attacks_table,
@@ -89,11 +91,28 @@ def test_classes_come_lowest_first_with_absent_ones_last(make_run: Callable[...,
     run = make_run("a", {"natural": [9, 5, 7], "pgd20": [6, 6, 1]}, 10, names=["x", "y", "z", "never"])
     table = classes_table(view_runs([run])[0].views[0], "a")
     assert [_texts(row) for row in table.rows] == [
-        ["z", "10", "70.0", "10.0"],
-        ["x", "10", "90.0", "60.0"],
-        ["y", "10", "50.0", "60.0"],
-        ["never", "0", "", ""],
+        ["z", "10", "70.0", "10.0", ""],
+        ["x", "10", "90.0", "60.0", ""],
+        ["y", "10", "50.0", "60.0", ""],
+        ["never", "0", "", "", ""],
     ]
+
+
+def test_a_table_of_classes_has_limits_for_one_class_and_for_all_at_once(make_run: Callable[..., Run]) -> None:
+    """1 of 10, of two classes: Wilson 1.8 to 40.4; exact at the level sqrt(.95), each side (1 - sqrt(.95)) / 2."""
+    run = make_run("a", {"natural": [10, 10], "pgd20": [1, 6]}, 10, names=["x", "y"])
+    table = classes_table(view_runs([run])[0].views[0], "a")
+    assert table.columns[-1].head == "pgd20 %, all at once"
+    alone, together = table.rows[0][-2:]
+    assert (alone.text, alone.low, alone.high) == ("10.0", "1.8", "40.4")
+    low, high = proportion_confint(1, 10, 1 - 0.95**0.5, method="beta")
+    assert (together.text, together.low, together.high) == ("", f"{100 * low:.1f}", f"{100 * high:.1f}")
+    assert together.interval in to_text(table)
+    assert f"({together.interval})" not in to_markdown(table), "it is the cell, not an addition to an undefined value"
+    head, first = to_csv(table).splitlines()[:2]
+    assert head.endswith('pgd20 % high,"pgd20 %, all at once low","pgd20 %, all at once high"')
+    assert first == f"x,10,100.0,72.2,100.0,10.0,1.8,40.4,{together.low},{together.high}"
+    assert any("all classes together" in note for note in table.notes)
 
 
 def test_confusions_by_hand(make_run: Callable[..., Run]) -> None:

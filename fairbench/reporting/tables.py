@@ -16,8 +16,9 @@ from fairbench.reporting.view import RunView, SampleSet
 from fairbench.reporting.words import probability
 
 IF_EQUAL_NOTE = (
-    "Worst with its class and 95 % interval; Equal: the worst class that these image counts would show on average if "
-    "all classes were equal; SD: standard deviation over classes, in points; NSD: SD / mean over classes."
+    "Worst with its class and 95 % interval; SD: standard deviation over classes, in points; NSD: SD / mean over "
+    "classes; Equal, SD equal, NSD equal: the worst class, SD and NSD that these image counts would show on average if "
+    "all classes were equal."
 )
 OWN_INTERVAL_NOTE = (
     "Intervals are Wilson's 95 % for each class by itself; as 'worst class' the lowest one has another interval, which "
@@ -31,19 +32,23 @@ BEST_NOTE = "Bold: best of the column, which is not a test; 'fairbench compare' 
 
 
 def papers_table(sample_set: SampleSet) -> Table:
-    """Return rows = runs, columns = attack x {average, worst, equal, SD, NSD}; accuracies in %, the best marked."""
+    """Return rows = runs, columns = attack x {average, worst, SD, NSD}; accuracies in %, the best marked.
+
+    Beside worst, SD and NSD stands what each would be if all classes were equal.
+    """
     columns = [Column("Model", text=True)]
     for attack in sample_set.attacks:
         group = _attack_head(sample_set, attack)
         columns += [
             Column("Avg", group, better="higher"), Column("Worst", group, better="higher"), Column("Equal", group),
-            Column("SD", group, better="lower"), Column("NSD", group, better="lower"),
+            Column("SD", group, better="lower"), Column("SD equal", group),
+            Column("NSD", group, better="lower"), Column("NSD equal", group),
         ]  # fmt: skip
     rows = []
     for view in sample_set.views:
         row = [Cell(view.label)]
         for attack in sample_set.attacks:
-            row += _summary(view, attack) if attack in view.attacks else [Cell("")] * 5
+            row += _summary(view, attack) if attack in view.attacks else [Cell("")] * 7
         rows.append(row)
     notes = (IF_EQUAL_NOTE, *((BEST_NOTE,) if len(rows) > 1 else ()))
     caption = f"{sample_set.samples}, {sample_set.threat}"
@@ -71,16 +76,16 @@ def summary_table(sets: Sequence[SampleSet]) -> Table:
     columns = (
         Column("model", text=True), *((Column("samples", text=True),) if several else ()), Column("attack", text=True),
         Column("n"), Column("average %"), Column("worst class %"), Column("if equal %"), Column("is worst with"),
-        Column("SD"), Column("NSD"),
+        Column("SD"), Column("SD if equal"), Column("NSD"), Column("NSD if equal"),
     )  # fmt: skip
     rows = []
     for sample_set in sets:
         for view in sample_set.views:
             for attack in view.attacks:
                 sure = probability(view.of(attack)["worst_class"]["probability"])
-                average, worst, equal, std, normalized = _summary(view, attack)
+                average, worst, equal, *spread = _summary(view, attack)
                 head = [Cell(view.label), *([Cell(view.short)] if several else []), Cell(attack)]
-                rows.append((*head, Cell(str(view.count(attack))), average, worst, equal, Cell(sure), std, normalized))
+                rows.append((*head, Cell(str(view.count(attack))), average, worst, equal, Cell(sure), *spread))
     first = sets[0]
     caption = f"Robustness per class, {len(sets)} sets of samples" if several else f"{first.samples}, {first.threat}"
     return Table("summary", f"{caption}; intervals 95 %", columns, tuple(rows))
@@ -90,14 +95,14 @@ def attacks_table(view: RunView) -> Table:
     """Return one row per attack of a run: average, worst class and SD, with intervals; narrow but for long names."""
     columns = (
         Column("attack", text=True), Column("average %"), Column("worst class %"), Column("if equal %"),
-        Column("is worst with"), Column("SD"),
+        Column("is worst with"), Column("SD"), Column("SD if equal"),
     )  # fmt: skip
     rows = []
     for attack in view.attacks:
-        average, worst, equal, std, _ = _summary(view, attack)
+        average, worst, equal, std, std_equal, *_ = _summary(view, attack)
         sure = Cell(probability(view.of(attack)["worst_class"]["probability"]))
-        rows.append((Cell(attack), average, worst, equal, sure, std))
-    notes = ("If equal: the lowest of equal classes, on average, by chance alone. SD: over classes, in points.",)
+        rows.append((Cell(attack), average, worst, equal, sure, std, std_equal))
+    notes = ("If equal: the lowest and the SD of equal classes, on average, by chance. SD: over classes, in points.",)
     return Table("attacks", "Average, worst class and spread; intervals 95 %", columns, tuple(rows), notes)
 
 
@@ -244,8 +249,9 @@ def class_state_table(log: Sequence[Mapping[str, Any]], buffers: Sequence[str], 
 
 
 def _summary(view: RunView, attack: str) -> list[Cell]:
-    """Return average, worst class, worst if equal, SD and NSD of one attack."""
+    """Return average, worst class, worst if equal, SD, SD if equal, NSD and NSD if equal of one attack."""
     metrics = view.of(attack)
+    equal = {name: found["expected"] for name, found in metrics["if_equal"].items()}
     worst, limits = metrics["worst_class"], metrics["interval"]
     std = percent_cell(metrics["std"], limits.get("std"))
     spread = limits.get("normalized_std") or (None, None)
@@ -255,9 +261,11 @@ def _summary(view: RunView, attack: str) -> list[Cell]:
     return [
         percent_cell(metrics["average"], limits.get("average")),
         percent_cell(worst["accuracy"], limits.get("worst_class"), remark=view.class_names[worst["index"]]),
-        percent_cell(metrics["if_equal"]["worst_class"]["expected"]),
+        percent_cell(equal["worst_class"]),
         std,
+        percent_cell(equal["std"]),
         normalized,
+        Cell(number(equal["normalized_std"])),
     ]
 
 

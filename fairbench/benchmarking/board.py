@@ -48,9 +48,9 @@ def board_markdown(board: Board) -> str:
         f"every row, learning rate {suite.lr} and the published loss but for what remarks name, {suite.model}, "
         f"Linf {suite.eps}, {images}. Accuracies in %, mean ± standard deviation over seeds; "
         "NSD is the standard deviation over classes divided by their mean. Differences are paired by seed, in points, "
-        'with their 95 % t interval over seeds. "If equal" is the worst class that these test images would show if all '
-        "classes were as accurate as their average. A row is inactive where its class state differs by less than "
-        f"{INACTIVE_BELOW:.0%} between classes in the last epoch.{few}\n",
+        'with their 95 % t interval over seeds. "If equal" are the worst class and the NSD that these test images '
+        "would show if all classes were as accurate as their average. A row is inactive where its class state differs "
+        f"by less than {INACTIVE_BELOW:.0%} between classes in the last epoch.{few}\n",
         *([f"Teachers, average / worst class: {told}. One network for all seeds.\n"] if told else []),
         *(
             to_markdown(table)
@@ -67,7 +67,7 @@ def _main_table(board: Board) -> Table:
     columns = (
         Column("#"), Column("method", text=True), Column("natural average"), Column(f"{attack} average"),
         Column(f"{attack} worst"), Column("if equal"), Column(f"{attack} NSD"),
-        Column(f"worst - {suite.baseline}"),
+        Column("NSD if equal"), Column(f"worst - {suite.baseline}"),
         Column(f"average - {suite.baseline}"), Column("rho"), Column("seeds"), Column("remarks", text=True),
     )  # fmt: skip
     rows = []
@@ -76,8 +76,9 @@ def _main_table(board: Board) -> Table:
             _spread(entry.values(NATURAL, "average")),
             _spread(entry.values(attack, "average")),
             _spread(entry.values(attack, "worst_class")),
-            _percent(mean([one.worst_if_equal(attack) for one in entry.seeds])),
+            _percent(mean([one.if_equal(attack, "worst_class") for one in entry.seeds])),
             _spread(entry.values(attack, "normalized_std"), "normalized_std"),
+            _spread([mean([one.if_equal(attack, "normalized_std") for one in entry.seeds])], "normalized_std"),
         ]
         compared = [
             _difference(entry, baseline, attack, metric) if entry is not baseline else Cell("")

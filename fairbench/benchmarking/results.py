@@ -50,9 +50,9 @@ class SeedResult:
             found = found["accuracy"]
         return float("nan") if found is None else float(found)
 
-    def worst_if_equal(self, attack: str) -> float:
-        """Return the worst class expected on these images if all classes had the average accuracy."""
-        found = self.metrics[attack]["if_equal"]["worst_class"]["expected"]
+    def if_equal(self, attack: str, metric: str) -> float:
+        """Return a metric as expected on these images if all classes had the average accuracy; NaN where undefined."""
+        found = self.metrics[attack]["if_equal"][metric]["expected"]
         return float("nan") if found is None else float(found)
 
     def rho_over(self, baseline: SeedResult, attack: str) -> float:

@@ -33,7 +33,8 @@ def command(run_a: Path, run_b: Path, also: tuple[tuple[Path, Path], ...]) -> No
 
     All of that is about these two checkpoints on other images. With --also, once for each further seed, the t interval
     over the per-seed differences says what can be said about the two methods under other seeds; the two kinds of
-    chance are never mixed.
+    chance are never mixed. Refused where the trainings of one side differ in more than the seed, where a seed stands in
+    two pairs, or where the two runs of a pair have different seeds; what run.json does not know is not asked.
     """
     import shutil
     import sys

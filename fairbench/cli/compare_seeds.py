@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fairbench.metrics.classwise import normalized_std, std, worst_class_accuracy
 from fairbench.metrics.compare import Comparison, compare_runs
 from fairbench.metrics.paired import PairedCounts
+from fairbench.metrics.seed_pairs import refuse_unlike
 from fairbench.metrics.seeds import seed_interval
 from fairbench.reporting.table import Cell, Column, Table
 
@@ -20,20 +21,9 @@ def compare_pairs(pairs: Sequence[tuple[Run, Run]]) -> list[Comparison]:
 
     Raises:
         NotComparable: runs that do not answer the same question.
-        BadInput: a checkpoint stands in two pairs, or a side has runs of two methods.
+        BadInput: pairs that are not two methods under several seeds, see `refuse_unlike`.
     """
-    from fairbench.errors import BadInput
-
-    for side in (0, 1):
-        seen = [pair[side].record["model"]["sha256"] for pair in pairs]
-        if len(set(seen)) < len(seen):
-            raise BadInput("the same checkpoint stands in two pairs of seeds; each pair needs trainings of its own.")
-        methods = list(dict.fromkeys(str(pair[side].record["model"].get("method")) for pair in pairs))
-        if len(methods) > 1:
-            raise BadInput(
-                f"the {'first' if side == 0 else 'second'} runs of the pairs were trained by different methods "
-                f"({' and '.join(methods)[:80]}); each side is one method under several seeds."
-            )
+    refuse_unlike(pairs)
     for before, after in pairs[1:]:
         compare_runs(pairs[0][0], before)
         compare_runs(pairs[0][1], after)

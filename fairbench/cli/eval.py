@@ -241,7 +241,7 @@ def _planned(
 def _origin(loaded: LoadedModel) -> dict[str, Any]:
     """Return what the sidecar says of where the model comes from."""
     sidecar = loaded.sidecar or {}
-    told = ("method", "hyper", "seed", "selection", "source", "control_of")
+    told = ("method", "slots", "hyper", "recipe", "seed", "selection", "source", "control_of")
     return {key: sidecar[key] for key in told if sidecar.get(key) is not None}
 
 

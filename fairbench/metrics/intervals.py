@@ -1,6 +1,7 @@
 """The 95 % interval of every reported number; which method each one uses is the design's choice.
 
-- class accuracy, and the average on the total count: Wilson (conservative for a stratified sample);
+- class accuracy, and the average on the total count: Wilson (conservative for a stratified sample); the average of
+  fewer than ten images that are robust, or that are not: exact limits;
 - class average: the same where counts are equal; elsewhere the classes' exact limits, combined (MOVER);
 - worst class: least exact limits; worst 10 % and 20 %, gap: range over the simultaneous exact box;
 - std and normalized std: inverted moment-matched test, or the range over the box.
@@ -36,10 +37,21 @@ __all__ = [
 ]
 
 
+#: With fewer hits or errors than this among all samples the average has exact limits.
+_FEW = 10
+
+
 def average_interval(hits: npt.ArrayLike, count: npt.ArrayLike, *, confidence: float = 0.95) -> Floats:
-    """Return (..., 2) Wilson limits of the average over samples, from (..., K) hits and (K,) counts."""
+    """Return (..., 2) limits of the average over samples, from (..., K) hits and (K,) counts.
+
+    Wilson's on the total count, and exact ones where fewer than ten samples are hits, or errors: there Wilson covers as
+    little as 84 % (one error or none in all). Together they cover at least 92.5 % at any p (20 to 4,000 samples).
+    """
     k, n = present_counts(hits, count)
-    return wilson(k.sum(axis=-1), n.sum(), confidence=confidence)
+    hit, total = k.sum(axis=-1), n.sum()
+    few = np.minimum(hit, total - hit) < _FEW
+    exact = clopper_pearson(hit, total, confidence=confidence)
+    return np.where(few[..., None], exact, wilson(hit, total, confidence=confidence))
 
 
 def class_average_interval(hits: npt.ArrayLike, count: npt.ArrayLike, *, confidence: float = 0.95) -> Floats:

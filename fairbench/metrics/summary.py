@@ -14,7 +14,7 @@ import numpy as np
 
 from fairbench.errors import BadInput
 from fairbench.json_text import undefined_to_null
-from fairbench.metrics.binomial import wilson
+from fairbench.metrics.binomial import simultaneous_box, wilson
 from fairbench.metrics.classwise import (
     Floats,
     Ints,
@@ -42,7 +42,8 @@ def summarize(outcomes: Outcomes | Run, class_names: Sequence[str] | None = None
     """Return the content of metrics.json: {"attacks": {name: metrics}}, "natural" first.
 
     Accuracies, stds and gaps are fractions; an undefined number is NaN here and `null` in the file. `index` and `name`
-    of the worst class are None where no class is present.
+    of the worst class are None where no class is present. `class_interval` has Wilson's limits of each class by itself,
+    `class_interval_simultaneous` exact limits that hold for all classes together (Sidak).
 
     Args:
         outcomes: the table, or a run.
@@ -175,6 +176,7 @@ def _one_attack(tally: _Tally, limits: dict[str, list[float]], names: tuple[str,
         "gap": class_gap(accuracy),
         "class_accuracy": accuracy.tolist(),
         "class_interval": wilson(hits, count).tolist(),
+        "class_interval_simultaneous": simultaneous_box(hits, count).tolist(),
         "class_count": count.tolist(),
         "confusion": tally.confusion,
         "interval": limits,

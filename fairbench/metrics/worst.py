@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import special
 
 from fairbench.errors import BadInput
-from fairbench.metrics.binomial import exact_lower, exact_upper, present_counts, simultaneous_box
+from fairbench.metrics.binomial import exact_lower, exact_upper, present_counts, sidak, simultaneous_box
 from fairbench.metrics.box import worst_share_range
 from fairbench.metrics.classwise import Floats, classes_in_share
 
@@ -25,9 +25,12 @@ _NODES = 400
 def worst_class_interval(hits: npt.ArrayLike, count: npt.ArrayLike, *, confidence: float = 0.95) -> Floats:
     """Return (..., 2) limits of the true accuracy of the truly worst class.
 
-    Lower: the least one-sided 97.5 % lower limit, unadjusted. It is at most the limit of the truly worst class, which
-    is one fixed class, so it is too high with probability at most 2.5 %. Upper: the least one-sided upper limit at
-    level .975^(1/K). It is too low only if some class's upper limit is below that class's own accuracy: 2.5 % over all.
+    Upper: the least upper limit of the simultaneous exact box, at the one-sided error e = (1 - .95^(1/K)) / 2. It is
+    too low only if some class's upper limit is below that class's own accuracy: u = 1 - (1 - e)^K over independent
+    classes, 2.50 % for one class and 2.53 % for very many. Lower: the least one-sided lower limit at the error .05 - u,
+    unadjusted. It is at most the limit of the truly worst class, which is one fixed class, so it is too high with
+    probability at most .05 - u. Both together: 5 %. As .05 - u is at least e, the interval lies within the box's range
+    of the worst class for every table.
 
     Raises:
         BadInput: counts that are no counts.
@@ -35,10 +38,10 @@ def worst_class_interval(hits: npt.ArrayLike, count: npt.ArrayLike, *, confidenc
     k, n = present_counts(hits, count)
     if not n.size:
         return np.full((*k.shape[:-1], 2), np.nan)
-    error = (1 - confidence) / 2
-    # 1 - (1 - error)^(1/K), without the rounding of powers close to 1.
-    shared = float(-np.expm1(np.log1p(-error) / n.size))
-    low, high = exact_lower(k, n, error=error), exact_upper(k, n, error=shared)
+    each = (1 - sidak(confidence, n.size)) / 2
+    # 1 - (1 - each)^K, without the rounding of powers close to 1.
+    above = float(-np.expm1(n.size * np.log1p(-each)))
+    low, high = exact_lower(k, n, error=1 - confidence - above), exact_upper(k, n, error=each)
     return np.stack([low.min(axis=-1), high.min(axis=-1)], axis=-1)
 
 

@@ -25,6 +25,8 @@ SCHEMA_VERSION = 1
 #: points, with less a single image decides the order.
 FEWEST_PER_CLASS = 10
 _NUMBERS = ("average", "class_average", "worst_class", "worst_10pct", "worst_20pct", "std", "normalized_std", "gap")
+_IF_EQUAL = ("worst_class", "std", "normalized_std", "gap")
+_PER_CLASS = ("class_accuracy", "class_interval", "class_interval_simultaneous", "class_count")
 
 
 def write_leaderboard(folders: Sequence[Path], out: Path) -> tuple[Path, Path]:
@@ -124,9 +126,9 @@ def _entry(view: RunView) -> dict[str, Any]:
         attacks[attack] = {
             "resolved": view.record.get("attacks", {}).get(attack),
             **{name: metrics[name] for name in _NUMBERS},
-            **{name: metrics[name] for name in ("class_accuracy", "class_interval", "class_count")},
+            **{name: metrics[name] for name in _PER_CLASS},
             "interval": metrics["interval"],
-            "if_equal": {name: metrics["if_equal"][name] for name in ("worst_class", "gap")},
+            "if_equal": {name: metrics["if_equal"][name] for name in _IF_EQUAL},
         }
     return {
         "model": dict(view.record["model"]),

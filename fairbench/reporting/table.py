@@ -27,7 +27,8 @@ class Column:
 class Cell:
     """One cell: the displayed text ("" is undefined), an interval in the same unit, a remark, and whether it is best.
 
-    A remark is short text beside the value, such as the name of the worst class.
+    A remark is short text beside the value, such as the name of the worst class. A cell may be only an interval, of a
+    value that stands in another column.
     """
 
     text: str

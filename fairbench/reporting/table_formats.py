@@ -38,16 +38,20 @@ def plain(text: str) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return one row of headings and one per row, numbers bare; an interval takes two more columns.
+    """Return one row of headings and one per row, numbers bare; an interval takes two more columns, or only two where
+    no cell of its column has a value.
 
     A text that a spreadsheet would run as a formula gets a leading apostrophe.
     """
     has_interval = [any(row[place].low for row in table.rows) for place in range(len(table.columns))]
     has_remark = [any(row[place].remark for row in table.rows) for place in range(len(table.columns))]
+    has_value = [
+        not has_interval[place] or any(row[place].text for row in table.rows) for place in range(len(table.columns))
+    ]
     head: list[str] = []
     for place, column in enumerate(table.columns):
         name = f"{column.group} {column.head}".strip()
-        head.append(name)
+        head += [name] * has_value[place]
         head += [f"{name} low", f"{name} high"] * has_interval[place]
         head += [f"{name} remark"] * has_remark[place]
     out = io.StringIO()
@@ -56,7 +60,7 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         line: list[str] = []
         for place, (column, cell) in enumerate(zip(table.columns, row, strict=True)):
-            line.append(_no_formula(cell.text) if column.text else cell.text)
+            line += [_no_formula(cell.text) if column.text else cell.text] * has_value[place]
             line += [cell.low, cell.high] * has_interval[place]
             line += [_no_formula(cell.remark)] * has_remark[place]
         writer.writerow(line)
@@ -176,6 +180,8 @@ def _head(column: Column) -> str:
 
 
 def _full(cell: Cell) -> str:
+    if cell.interval and not cell.text:
+        return cell.interval
     text = cell.text or TO
     if cell.remark:
         text += f" {beside_number(cell.remark)}"

@@ -17,30 +17,39 @@ from fairbench.reporting.view import RunView, SampleSet
 from fairbench.reporting.words import probability
 
 IF_EQUAL_NOTE = (
-    "Worst with its class and 95 % interval; Equal: the worst class that these image counts would show on average if "
-    "all classes were equal; SD: standard deviation over classes, in points; NSD: SD / mean over classes."
+    "Worst with its class and 95 % interval; SD: standard deviation over classes, in points; NSD: SD / mean over "
+    "classes; Equal, SD equal, NSD equal: the worst class, SD and NSD that these image counts would show on average if "
+    "all classes were equal."
 )
 OWN_INTERVAL_NOTE = (
     "Intervals are Wilson's 95 % for each class by itself; as 'worst class' the lowest one has another interval, which "
     "allows for its having been picked as the lowest."
 )
+TOGETHER_NOTE = (
+    "All at once: exact 95 % limits (Sidak) that hold for all classes together, to be read where several classes are "
+    "looked at or picked out."
+)
 BEST_NOTE = "Bold: best of the column, which is not a test; 'fairbench compare' tests two runs on the same images."
 
 
 def papers_table(sample_set: SampleSet) -> Table:
-    """Return rows = runs, columns = attack x {average, worst, equal, SD, NSD}; accuracies in %, the best marked."""
+    """Return rows = runs, columns = attack x {average, worst, SD, NSD}; accuracies in %, the best marked.
+
+    Beside worst, SD and NSD stands what each would be if all classes were equal.
+    """
     columns = [Column("Model", text=True)]
     for attack in sample_set.attacks:
         group = _attack_head(sample_set, attack)
         columns += [
             Column("Avg", group, better="higher"), Column("Worst", group, better="higher"), Column("Equal", group),
-            Column("SD", group, better="lower"), Column("NSD", group, better="lower"),
+            Column("SD", group, better="lower"), Column("SD equal", group),
+            Column("NSD", group, better="lower"), Column("NSD equal", group),
         ]  # fmt: skip
     rows = []
     for view in sample_set.views:
         row = [Cell(view.label)]
         for attack in sample_set.attacks:
-            row += _summary(view, attack) if attack in view.attacks else [Cell("")] * 5
+            row += _summary(view, attack) if attack in view.attacks else [Cell("")] * 7
         rows.append(row)
     notes = (IF_EQUAL_NOTE, *((BEST_NOTE,) if len(rows) > 1 else ()))
     caption = f"{sample_set.samples}, {sample_set.threat}"
@@ -68,16 +77,16 @@ def summary_table(sets: Sequence[SampleSet]) -> Table:
     columns = (
         Column("model", text=True), *((Column("samples", text=True),) if several else ()), Column("attack", text=True),
         Column("n"), Column("average %"), Column("worst class %"), Column("if equal %"), Column("is worst with"),
-        Column("SD"), Column("NSD"),
+        Column("SD"), Column("SD if equal"), Column("NSD"), Column("NSD if equal"),
     )  # fmt: skip
     rows = []
     for sample_set in sets:
         for view in sample_set.views:
             for attack in view.attacks:
                 sure = probability(view.of(attack)["worst_class"]["probability"])
-                average, worst, equal, std, normalized = _summary(view, attack)
+                average, worst, equal, *spread = _summary(view, attack)
                 head = [Cell(view.label), *([Cell(view.short)] if several else []), Cell(attack)]
-                rows.append((*head, Cell(str(view.count(attack))), average, worst, equal, Cell(sure), std, normalized))
+                rows.append((*head, Cell(str(view.count(attack))), average, worst, equal, Cell(sure), *spread))
     first = sets[0]
     caption = f"Robustness per class, {len(sets)} sets of samples" if several else f"{first.samples}, {first.threat}"
     return Table("summary", f"{caption}; intervals 95 %", columns, tuple(rows))
@@ -87,14 +96,14 @@ def attacks_table(view: RunView) -> Table:
     """Return one row per attack of a run: average, worst class and SD, with intervals; narrow but for long names."""
     columns = (
         Column("attack", text=True), Column("average %"), Column("worst class %"), Column("if equal %"),
-        Column("is worst with"), Column("SD"),
+        Column("is worst with"), Column("SD"), Column("SD if equal"),
     )  # fmt: skip
     rows = []
     for attack in view.attacks:
-        average, worst, equal, std, _ = _summary(view, attack)
+        average, worst, equal, std, std_equal, *_ = _summary(view, attack)
         sure = Cell(probability(view.of(attack)["worst_class"]["probability"]))
-        rows.append((Cell(attack), average, worst, equal, sure, std))
-    notes = ("If equal: the lowest of equal classes, on average, by chance alone. SD: over classes, in points.",)
+        rows.append((Cell(attack), average, worst, equal, sure, std, std_equal))
+    notes = ("If equal: the lowest and the SD of equal classes, on average, by chance. SD: over classes, in points.",)
     return Table("attacks", "Average, worst class and spread; intervals 95 %", columns, tuple(rows), notes)
 
 
@@ -117,18 +126,25 @@ def brief_table(sample_set: SampleSet, attack: str) -> Table:
 
 
 def classes_table(view: RunView, stem: str) -> Table:
-    """Return rows = classes, the lowest under the strongest attack first; accuracy with Wilson's 95 % interval."""
+    """Return rows = classes, the lowest under the strongest attack first; accuracy with Wilson's 95 % interval.
+
+    The last column has the limits that hold for all classes together, under the strongest attack: one column for each
+    attack would double the table. metrics.json has them all.
+    """
     attacks = view.attacks
     order = class_order(view.of(view.strongest)["class_accuracy"])
     absent = sorted(set(range(len(view.class_names))) - set(order))
-    columns = [Column("class", text=True), Column("n"), *(Column(f"{attack} %") for attack in attacks)]
-    count = view.of(view.strongest)["class_count"]
+    columns = [
+        Column("class", text=True), Column("n"), *(Column(f"{attack} %") for attack in attacks),
+        Column(f"{view.strongest} %, all at once"),
+    ]  # fmt: skip
+    count, together = (view.of(view.strongest)[name] for name in ("class_count", "class_interval_simultaneous"))
     values = [(view.of(attack)["class_accuracy"], view.of(attack)["class_interval"]) for attack in attacks]
     rows = []
     for c in [*order, *absent]:
         cells = [percent_cell(accuracy[c], interval[c]) for accuracy, interval in values]
-        rows.append((Cell(view.class_names[c]), Cell(str(count[c])), *cells))
-    notes = [OWN_INTERVAL_NOTE]
+        rows.append((Cell(view.class_names[c]), Cell(str(count[c])), *cells, percent_cell(None, together[c])))
+    notes = [OWN_INTERVAL_NOTE, TOGETHER_NOTE]
     others = [a for a in attacks if view.of(a)["class_count"] != view.of(view.strongest)["class_count"]]
     if others:
         notes.append(f"n counts the images of {view.strongest}; {', '.join(others)} saw others.")
@@ -149,7 +165,8 @@ def class_run_table(sample_set: SampleSet, attack: str) -> Table:
         for c, name in enumerate(views[0].class_names)
     )
     caption = f"Accuracy per class in % under {attack}, {sample_set.samples}"
-    return Table(f"{sample_set.key}-class-by-run", caption, columns, rows)
+    notes = (f"{OWN_INTERVAL_NOTE} Each run's own table has limits for all classes together.",)
+    return Table(f"{sample_set.key}-class-by-run", caption, columns, rows, notes)
 
 
 def confusion_table(view: RunView, attack: str, stem: str, limit: int = 40) -> Table:
@@ -235,8 +252,9 @@ def _known(value: float) -> str:
 
 
 def _summary(view: RunView, attack: str) -> list[Cell]:
-    """Return average, worst class, worst if equal, SD and NSD of one attack."""
+    """Return average, worst class, worst if equal, SD, SD if equal, NSD and NSD if equal of one attack."""
     metrics = view.of(attack)
+    equal = {name: found["expected"] for name, found in metrics["if_equal"].items()}
     worst, limits = metrics["worst_class"], metrics["interval"]
     std = percent_cell(metrics["std"], limits.get("std"))
     spread = limits.get("normalized_std") or (None, None)
@@ -246,9 +264,11 @@ def _summary(view: RunView, attack: str) -> list[Cell]:
     return [
         percent_cell(metrics["average"], limits.get("average")),
         percent_cell(worst["accuracy"], limits.get("worst_class"), remark=view.class_names[worst["index"]]),
-        percent_cell(metrics["if_equal"]["worst_class"]["expected"]),
+        percent_cell(equal["worst_class"]),
         std,
+        percent_cell(equal["std"]),
         normalized,
+        Cell(number(equal["normalized_std"])),
     ]
 
 

@@ -22,7 +22,7 @@ def metrics(accuracy):
     return {
         "average": average, "class_average": average, "class_accuracy": list(accuracy), "class_count": [10, 10],
         "worst_class": {"index": 0, "name": "0", "accuracy": min(accuracy)},
-        "if_equal": {"worst_class": {"expected": average - 0.05}},
+        "if_equal": {"worst_class": {"expected": average - 0.05}, "normalized_std": {"expected": average / 10}},
         "normalized_std": abs(accuracy[0] - accuracy[1]) / 2 / average if average else None,
     }  # fmt: skip
 
@@ -85,11 +85,13 @@ def test_means_spreads_differences_and_rho_by_hand():
     assert absld[:2] == ["1", "absld"]
     assert absld[3:5] == ["65.0 ± 0.0", "60.0 ± 0.0"]
     assert absld[5] == "60.0"  # if equal: 65 - 5
-    assert absld[7] == "+15.0 (-48.5 to +78.5)"
-    assert absld[9:11] == ["+0.43", "2"]
+    assert absld[7] == "0.065"  # NSD if equal, where the NSD is .05 / .65
+    assert absld[6] == "0.077 ± 0.000"
+    assert absld[8] == "+15.0 (-48.5 to +78.5)"
+    assert absld[10:12] == ["+0.43", "2"]
     sat = cells(page, "sat", "Ranked by the worst class under pgd20")
     assert (sat[0], sat[4]) == ("2", "45.0 ± 7.1")
-    assert sat[7:10] == ["–", "–", "–"]  # noqa: RUF001
+    assert sat[8:11] == ["–", "–", "–"]  # noqa: RUF001
 
 
 def test_a_row_that_is_missing_says_why_and_ranks_last():
@@ -181,5 +183,5 @@ def test_a_class_without_images_and_a_baseline_at_zero():
     zero = Entry(Row("sat", "sat"), (result(0, (0.8, 0.0)),), {})
     better = Entry(Row("absld", "absld"), (result(0, (0.7, 0.6)),), {})
     page = board_markdown(board(zero, better))
-    assert cells(page, "absld", "Ranked")[9] == "–"  # noqa: RUF001 - rho is undefined
+    assert cells(page, "absld", "Ranked")[10] == "–"  # noqa: RUF001 - rho is undefined
     assert board_json(board(zero, better))["entries"][0]["difference"]["sat"]["rho"] != 0

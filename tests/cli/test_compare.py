@@ -157,5 +157,13 @@ def test_more_seeds_of_the_same_two_methods(make: Maker, capsys: pytest.CaptureF
     swapped = make("swapped", [20, 36, 38], model__sha256="e" * 64, model__method="trades")
     assert run(["compare", words[0], words[3], "--also", str(swapped), words[4]]) == 2
     assert "different methods (None and trades)" in capsys.readouterr().err
+    one = make("one", [20, 36, 38], model__sha256="f" * 64, model__seed=1)
+    two = make("two", [26, 36, 38], model__sha256="0" * 64, model__seed=2)
+    assert run(["compare", words[0], words[3], "--also", str(one), str(two)]) == 2
+    refusal = capsys.readouterr()
+    assert refusal.out == ""
+    assert refusal.err.splitlines() == [
+        "fairbench: pair 2 compares a training with seed 1 with one with seed 2; put runs of one seed into a pair."
+    ]
     other = make("other", [20, 36, 38], model__sha256="d" * 64, threat__eps=0.2)
     assert run(["compare", words[0], words[3], "--also", str(other), words[4]]) == 2

@@ -31,6 +31,17 @@ def test_a_run_from_the_sidecar_alone(checkpoint, quick, evaluated):
     assert record["flags"] == []
 
 
+def test_a_run_says_how_its_checkpoint_was_trained(checkpoint, quick, evaluated):
+    """What `compare` needs to tell several seeds of one method from several methods."""
+    sidecar = checkpoint.with_suffix(".json")
+    trained = {"slots": {"reweight": "frl"}, "hyper": {"steps": 7}, "recipe": {"epochs": 3}, "seed": 4}
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | trained))
+    code, out, err = evaluated(checkpoint, *quick)
+    assert code == 0, err
+    model = read_run(Path(out.splitlines()[-1])).record["model"]
+    assert {key: model[key] for key in trained} == trained
+
+
 def test_the_same_command_finds_its_run_and_another_has_its_own(checkpoint, quick, evaluated):
     _, first, _ = evaluated(checkpoint, *quick)
     code, again, err = evaluated(checkpoint, *quick)

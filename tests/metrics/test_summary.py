@@ -57,14 +57,18 @@ def test_numbers_by_hand(pgd: dict[str, Any]) -> None:
     # Wilson: 3 of 3 has the lower limit n / (n + z^2) = 3 / 6.841459.
     assert pgd["class_interval"][2] == pytest.approx([3 / 6.841459, 1.0])
     assert pgd["class_interval"][0] == pytest.approx(proportion_confint(1, 4, method="wilson"))
+    # Exact and for three classes together, each side at the error e = (1 - .95^(1/3)) / 2: 3 of 3 has e^(1/3) below.
+    error = (1 - 0.95 ** (1 / 3)) / 2
+    assert pgd["class_interval_simultaneous"][2] == pytest.approx([error ** (1 / 3), 1.0])
+    assert pgd["class_interval_simultaneous"][0] == pytest.approx(proportion_confint(1, 4, 2 * error, method="beta"))
     assert pgd["confusion"] == [[1, 3, 0, 0], [0, 2, 2, 0], [0, 0, 3, 0], [0, 0, 0, 0]]
 
 
 def test_keys_are_those_of_the_file_format(pgd: dict[str, Any]) -> None:
     assert list(pgd) == [
         "average", "class_average", "worst_class", "worst_10pct", "worst_20pct", "std", "normalized_std",
-        "normalized_std_ddof1", "gap", "class_accuracy", "class_interval", "class_count", "confusion", "interval",
-        "if_equal",
+        "normalized_std_ddof1", "gap", "class_accuracy", "class_interval", "class_interval_simultaneous", "class_count",
+        "confusion", "interval", "if_equal",
     ]  # fmt: skip
     assert set(pgd["interval"]) == set(pgd["if_equal"]) == set(METRICS)
     for metric in METRICS:
@@ -85,7 +89,7 @@ def test_the_file_has_null_and_the_same_bytes_from_any_order_of_rows() -> None:
     assert "NaN" not in text
     found = json.loads(text)["attacks"]["pgd20"]
     assert found["class_accuracy"][3] is None
-    assert found["class_interval"][3] == [None, None]
+    assert found["class_interval"][3] == found["class_interval_simultaneous"][3] == [None, None]
 
 
 def test_a_run_knows_its_class_names() -> None:

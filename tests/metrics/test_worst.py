@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import special
 
 from fairbench.errors import BadInput
-from fairbench.metrics.binomial import exact_lower, exact_upper, simultaneous_box
+from fairbench.metrics.binomial import clopper_pearson, exact_lower, exact_upper, simultaneous_box
 from fairbench.metrics.box import worst_share_range
 from fairbench.metrics.worst import probability_worst, worst_class_interval, worst_share_interval
 
@@ -17,17 +17,41 @@ tables = st.lists(
 
 
 def test_the_worst_class_of_two_by_hand() -> None:
-    """0 of 20 and 20 of 20. Lower: 0. Upper: the first class at error 1 - sqrt(.975): 1 - error^(1/20)."""
-    error = 1 - 0.975**0.5
+    """0 of 20 and 20 of 20. Lower: 0. Upper: the first class at error (1 - sqrt(.95)) / 2: 1 - error^(1/20)."""
+    error = (1 - 0.95**0.5) / 2
     np.testing.assert_allclose(worst_class_interval([0, 20], [20, 20]), [0.0, 1 - error ** (1 / 20)])
+
+
+def test_the_two_errors_by_hand() -> None:
+    """20 of 20 twice. Each upper limit errs with e = (1 - sqrt(.95)) / 2 = .01266, one of both with 1 - (1 - e)^2 =
+    .02516, which leaves .02484 for the lower limit: .02484^(1/20) = .83130."""
+    low, high = worst_class_interval([20, 20], [20, 20])
+    error = (1 - 0.95**0.5) / 2
+    assert high == 1.0
+    assert low == pytest.approx((0.05 - (1 - (1 - error) ** 2)) ** (1 / 20))
+    assert low == pytest.approx(0.83130, abs=1e-5)
+
+
+def test_one_class_has_exact_limits() -> None:
+    np.testing.assert_allclose(worst_class_interval([7], [30]), clopper_pearson(7, 30), rtol=1e-12)
+
+
+@given(tables, st.floats(0.5, 0.999))
+def test_it_lies_within_the_box(table: list[tuple[int, int]], confidence: float) -> None:
+    hits, count = np.array(table).T
+    low, high = worst_class_interval(hits, count, confidence=confidence)
+    box = simultaneous_box(hits, count, confidence=confidence)
+    assert low >= box[:, 0].min() - 1e-12
+    assert high == box[:, 1].min()
 
 
 def test_both_limits_may_come_from_other_classes_than_the_worst() -> None:
     """3 of 10 is lowest, but 3 of 9 has too few images to exclude less, and 350 of 1000 bounds from above."""
     hits, count = np.array([30, 1, 340]), np.array([100, 3, 1000])
     low, high = worst_class_interval(hits, count)
-    assert low == pytest.approx(exact_lower(1, 3, error=0.025))
-    assert high == pytest.approx(exact_upper(340, 1000, error=1 - 0.975 ** (1 / 3)))
+    error = (1 - 0.95 ** (1 / 3)) / 2
+    assert low == pytest.approx(exact_lower(1, 3, error=0.05 - (1 - (1 - error) ** 3)))
+    assert high == pytest.approx(exact_upper(340, 1000, error=error))
 
 
 def test_worst_shares_are_ranges_over_the_box() -> None:

@@ -4,10 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+from statsmodels.stats.proportion import proportion_confint
+
 from fairbench.reporting.figures import training_log
 from fairbench.reporting.plots_training_classes import class_series
 from fairbench.reporting.table import Cell
-from fairbench.reporting.table_formats import to_text
+from fairbench.reporting.table_formats import to_csv, to_markdown, to_text
 from fairbench.reporting.tables import (
     attack_tables,
     attacks_table,
@@ -45,11 +48,12 @@ def test_the_papers_table_by_hand(make_run: Callable[..., Run]) -> None:
     a = make_run("a", {"natural": [9, 5], "pgd20": [6, 2]}, 10, model="a")
     b = make_run("b", {"natural": [8, 6], "pgd20": [5, 3]}, 10, model="b")
     table = papers_table(view_runs([a, b])[0])
+    heads = ("Avg", "Worst", "Equal", "SD", "SD equal", "NSD", "NSD equal")
     assert [(column.group, column.head) for column in table.columns] == [
         ("", "Model"),
-        *((attack, head) for attack in ("natural", "pgd20") for head in ("Avg", "Worst", "Equal", "SD", "NSD")),
+        *((attack, head) for attack in ("natural", "pgd20") for head in heads),
     ]
-    kept = [0, 1, 2, 4, 5, 6, 7, 9, 10]
+    kept = [0, 1, 2, 4, 6, 8, 9, 11, 13]
     assert [[_texts(row)[i] for i in kept] for row in table.rows] == [
         ["a", "70.0", "50.0 automobile", "20.0", "0.286", "40.0", "20.0 automobile", "20.0", "0.500"],
         ["b", "70.0", "60.0 automobile", "10.0", "0.143", "40.0", "30.0 automobile", "10.0", "0.250"],
@@ -58,19 +62,41 @@ def test_the_papers_table_by_hand(make_run: Callable[..., Run]) -> None:
         [False, True, False, False, False, True, False, False, False],
         [False, True, True, True, True, True, True, True, True],
     ]
-    assert all(row[i].interval for row in table.rows for i in (1, 2, 6, 7)), (
+    assert all(row[i].interval for row in table.rows for i in (1, 2, 8, 9)), (
         "a worst class never stands without interval"
     )
-    assert all(row[i].text for row in table.rows for i in (3, 8)), "nor without what equal classes would show"
+    assert all(row[i].text for row in table.rows for i in (3, 5, 7, 10, 12, 14)), "nor without what equal ones show"
     assert table.caption == "toy test: all 20 images (10 per class), Linf, eps 8/255"
+
+
+def test_what_equal_classes_would_show_stands_beside_worst_and_spread(make_run: Callable[..., Run]) -> None:
+    """1 of 2 images of one class and none of the other: pooled 1/4, so each class has 0, 1, 2 hits with 9, 6, 1 of 16.
+
+    Of 256 pairs 81 + 36 + 1 are ties. The others: (0, 1) 108, (1, 2) 12, (0, 2) 18. SD is half the gap: 1/4, 1/4, 1/2,
+    on average (120 / 4 + 18 / 2) / 256 = .1523; the lowest is 1/2 in 36 + 12, 1 in 1: 25/256 = .0977. NSD is SD / mean,
+    undefined where nothing is right (81): 108 x 1 + 12 x 1/3 + 18 x 1 of 175 = .743. SD and NSD are simulated.
+    """
+    view_set = view_runs([make_run("a", {"natural": [2, 2], "pgd20": [1, 0]}, 2, model="a")])[0]
+    row = papers_table(view_set).rows[0]
+    equal = {"worst": row[10], "SD": row[12], "NSD": row[14]}
+    assert float(equal["worst"].text) == pytest.approx(9.77, abs=0.06)
+    assert float(equal["SD"].text) == pytest.approx(15.23, abs=0.4)
+    assert float(equal["NSD"].text) == pytest.approx(0.743, abs=0.015)
+    assert [row[5].text, row[7].text] == ["0.0", "0.000"], "where all are right, equal classes do not spread"
+    summary = summary_table([view_set])
+    heads = [column.head for column in summary.columns]
+    assert heads[-4:] == ["SD", "SD if equal", "NSD", "NSD if equal"]
+    assert [summary.rows[1][place].text for place in (-3, -1)] == [equal["SD"].text, equal["NSD"].text]
+    attacks = attacks_table(view_set.views[0])
+    assert (attacks.columns[-1].head, attacks.rows[1][-1].text) == ("SD if equal", equal["SD"].text)
 
 
 def test_an_attack_that_only_one_run_saw_leaves_a_gap(make_run: Callable[..., Run]) -> None:
     a = make_run("a", {"natural": [9, 5], "aa": [6, 2]}, 10, model="a")
     b = make_run("b", {"natural": [8, 6]}, 10, model="b")
     table = papers_table(view_runs([a, b])[0])
-    assert _texts(table.rows[1])[6:] == [""] * 5
-    assert not any(cell.best for cell in table.rows[0][6:])
+    assert _texts(table.rows[1])[8:] == [""] * 7
+    assert not any(cell.best for cell in table.rows[0][8:])
 
 
 def test_rows_from_different_samples_say_so(make_run: Callable[..., Run]) -> None:
@@ -90,11 +116,28 @@ def test_classes_come_lowest_first_with_absent_ones_last(make_run: Callable[...,
     run = make_run("a", {"natural": [9, 5, 7], "pgd20": [6, 6, 1]}, 10, names=["x", "y", "z", "never"])
     table = classes_table(view_runs([run])[0].views[0], "a")
     assert [_texts(row) for row in table.rows] == [
-        ["z", "10", "70.0", "10.0"],
-        ["x", "10", "90.0", "60.0"],
-        ["y", "10", "50.0", "60.0"],
-        ["never", "0", "", ""],
+        ["z", "10", "70.0", "10.0", ""],
+        ["x", "10", "90.0", "60.0", ""],
+        ["y", "10", "50.0", "60.0", ""],
+        ["never", "0", "", "", ""],
     ]
+
+
+def test_a_table_of_classes_has_limits_for_one_class_and_for_all_at_once(make_run: Callable[..., Run]) -> None:
+    """1 of 10, of two classes: Wilson 1.8 to 40.4; exact at the level sqrt(.95), each side (1 - sqrt(.95)) / 2."""
+    run = make_run("a", {"natural": [10, 10], "pgd20": [1, 6]}, 10, names=["x", "y"])
+    table = classes_table(view_runs([run])[0].views[0], "a")
+    assert table.columns[-1].head == "pgd20 %, all at once"
+    alone, together = table.rows[0][-2:]
+    assert (alone.text, alone.low, alone.high) == ("10.0", "1.8", "40.4")
+    low, high = proportion_confint(1, 10, 1 - 0.95**0.5, method="beta")
+    assert (together.text, together.low, together.high) == ("", f"{100 * low:.1f}", f"{100 * high:.1f}")
+    assert together.interval in to_text(table)
+    assert f"({together.interval})" not in to_markdown(table), "it is the cell, not an addition to an undefined value"
+    head, first = to_csv(table).splitlines()[:2]
+    assert head.endswith('pgd20 % high,"pgd20 %, all at once low","pgd20 %, all at once high"')
+    assert first == f"x,10,100.0,72.2,100.0,10.0,1.8,40.4,{together.low},{together.high}"
+    assert any("all classes together" in note for note in table.notes)
 
 
 def test_confusions_by_hand(make_run: Callable[..., Run]) -> None:
@@ -200,9 +243,10 @@ def test_the_papers_table_in_one_table_per_attack(make_run: Callable[..., Run]) 
     whole = papers_table(view_runs([a, b])[0])
     natural, pgd = attack_tables(whole)
     assert (natural.caption, pgd.caption) == ("natural", "pgd20")
-    assert natural.rows == tuple(row[:6] for row in whole.rows)
-    assert pgd.rows == ((whole.rows[0][0], *whole.rows[0][6:]),), "a run without the attack has no row of dashes"
-    assert [column.head for column in pgd.columns] == ["Model", "Avg", "Worst", "Equal", "SD", "NSD"]
+    assert natural.rows == tuple(row[:8] for row in whole.rows)
+    assert pgd.rows == ((whole.rows[0][0], *whole.rows[0][8:]),), "a run without the attack has no row of dashes"
+    heads = ["Model", "Avg", "Worst", "Equal", "SD", "SD equal", "NSD", "NSD equal"]
+    assert [column.head for column in pgd.columns] == heads
 
 
 def test_training_tables(make_run: Callable[..., Run], tmp_path: Path) -> None:
@@ -234,7 +278,7 @@ def test_the_table_of_attacks_has_what_the_headline_is_made_of(ten: Callable[...
     (view,) = view_runs([ten("r")])[0].views
     table = attacks_table(view)
     assert [row[0].text for row in table.rows] == ["natural", "pgd20", "aa"]
-    _, average, worst, equal, sure, deviation = table.rows[2]
+    _, average, worst, equal, sure, deviation, _ = table.rows[2]
     metrics = view.of("aa")
     low, high = metrics["interval"]["worst_class"]
     assert (average.text, worst.text, worst.remark) == ("52.0", "5.0", "cat")

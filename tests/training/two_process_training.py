@@ -110,7 +110,7 @@ def start(case: str, folder: Path, *, stop: int | None = None) -> Training:
 
 
 def everything(training: Training) -> dict:
-    """All that a training ends with: its state on disk (live weights, momentum, method, meters, log), and its network."""
+    """All that a training ends with: its state on disk (weights, momentum, method, meters, log) and its network."""
     state = torch.load(training.state_path, weights_only=True)
     for line in [*training.log, *state["log"], state["unvalidated"]]:
         line.pop("seconds", None)

@@ -24,6 +24,13 @@ from fairbench.metrics.race_evidence import PRIOR, Floats, at_least, bounds, log
 Ints = npt.NDArray[np.int64]
 #: Verdicts that every class gets before classes are compared, and that a rival gets at a time.
 FIRST = 4
+#: Verdicts of a round at most: larger blocks would be faster each, and draw more than an answer needs.
+ROUND = 64
+
+
+def draw_order(seed: int, label: int, samples: npt.ArrayLike) -> Ints:
+    """Return a class's samples in the order in which a race draws them: a function of seed, class and their number."""
+    return np.asarray(np.random.default_rng([seed, label]).permutation(np.asarray(samples, dtype=np.int64)))
 
 
 class Draws:
@@ -147,7 +154,7 @@ class Race:
         self._leader = -1
         self._compare()
 
-    def next_draws(self, size: int = 16) -> dict[int, int]:
+    def next_draws(self, size: int = ROUND) -> dict[int, int]:
         """Return {class: samples that need verdicts}, at most `size` together; empty when the answer stands."""
         draws, wanted = self.draws, dict[int, int]()
         first = np.flatnonzero(self.active & (draws.drawn < FIRST))
@@ -259,7 +266,7 @@ class Threshold:
             return bool(np.isposinf(self._against).any())
         return self.verdict() is False and bool(np.isposinf(self._for[self.draws.count > 0]).all())
 
-    def next_draws(self, size: int = 16) -> dict[int, int]:
+    def next_draws(self, size: int = ROUND) -> dict[int, int]:
         """Return {class: samples that need verdicts}, at most `size` together; empty when the answer stands."""
         wanted = dict[int, int]()
         if self.verdict() is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,26 @@ def test_the_race_names_the_full_runs_worst_class_with_its_verdicts(model: nn.Mo
     assert spent["survivors"] == after_first.sum()
     assert spent["drawn"] == sum(known["drawn"] for known in found["classes"])
     assert 0 < spent["forwards"] <= spent["full_forwards"]
+
+
+def test_the_benchmark_replays_the_race_that_the_command_runs(
+    model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replayed on the full run's table under the same seed: the same draws, the same answer and the same forwards."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    benchmark = importlib.import_module("find_worst")
+    run_plan(model, plan(), Trust(), out=tmp_path, progress=Silent(), normalizations={})
+    run = benchmark.RealRun(tmp_path)
+    assert run.batch == 32  # the block of `plan`, smaller than a round
+    found = race(model, Question(confidence=0.8))
+    table = run.table(np.random.default_rng(0), plan().seed)
+    replayed = statistics.Race(table.survivors, table.count, confidence=0.8)
+    benchmark.finish(replayed, table, run.batch)
+    assert replayed.draws.drawn.sum() < table.survivors.sum()  # a race, and not the whole table
+    assert replayed.draws.drawn.tolist() == [known["drawn"] for known in found["classes"]]
+    assert replayed.draws.broken.tolist() == [known["broken"] for known in found["classes"]]
+    assert replayed.answer().worst == found["worst_class"]["index"]
+    assert table.share() == found["spent"]["forwards"] / (run.entered + run.cost.sum())
 
 
 def test_what_everything_costs_is_the_published_budget(

@@ -9,10 +9,11 @@ charged in full, in the race and in the full run. --real: the verdicts of finish
 aa`, in the orders of the seeds SEED, SEED + 1, ...; the race is charged, as the full run is, for the parts that a
 sample entered. Batches are the command's; a run of smaller blocks is replayed in those.
 
-Asked: which class is the worst, and is it below (its accuracy + 0.01, then - 0.01, and --below)? Printed: the share of
-wrong answers with its one-sided 95 % Clopper-Pearson lower limit beside 1 - confidence, and the share of the forwards
-of the full AutoAttack (mean, 95th percentile). Exits 1 when answers are wrong significantly more often than promised
-(one-sided binomial p < 0.001), or a CIFAR-10 profile costs over a third.
+Asked: which class is the worst, and is the worst class below an accuracy? Thresholds are the worst class's accuracy
+plus 0.01, one image (barely yes), nothing (barely no; either, where verdicts are drawn anew), minus 0.01, and --below.
+Printed: the share of wrong answers with its one-sided 95 % Clopper-Pearson lower limit beside 1 - confidence, and the
+share of the forwards of the full AutoAttack (mean, 95th percentile). Exits 1 when answers are wrong significantly more
+often than promised (one-sided binomial p < 0.001), or a CIFAR-10 profile costs over a third.
 """
 
 from __future__ import annotations
@@ -60,13 +61,14 @@ def ask_threshold(table: Table, *, below: float, confidence: float, batch: int) 
 
 def thresholds(source: Profile | RealRun, further: Sequence[float]) -> list[float]:
     """Return accuracies of which it is asked whether the worst class is below."""
-    worst = source.worst()
-    return [below for below in (worst + 0.01, worst - 0.01, *further) if 0 < below < 1]
+    worst, images = source.worst()
+    asked = (worst + 0.01, worst + 1 / images, worst, worst - 0.01, *further)
+    return [below for below in dict.fromkeys(round(below, 12) for below in asked) if 0 < below < 1]
 
 
 def measure(name: str, source: Profile | RealRun, below: float | None, given: argparse.Namespace) -> bool:
     """Run the races of one question, print their row, and return whether it fails."""
-    question = "worst" if below is None else f"below {below:.3g}"
+    question = "worst" if below is None else f"below {below:.4g}"
     random = np.random.default_rng([given.seed, *question.encode(), *name.encode()])
     batch = given.batch or source.batch
     results = []
@@ -101,7 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.real and given.profile:
         parser.error("--real replays runs and --profile simulates; give one of them.")
-    given.races = given.races or (1000 if given.real else 10_000)
+    given.races = (1000 if given.real else 10_000) if given.races is None else given.races
+    if given.races < 1 or (given.batch is not None and given.batch < 1) or not 0 < given.confidence < 1:
+        parser.error("--races and --batch must be at least 1, and --confidence between 0 and 1.")
     try:
         runs = [RealRun(folder) for folder in given.real or ()]
     except BadInput as error:

@@ -53,9 +53,9 @@ class Profile:
 
     batch = ROUND
 
-    def worst(self) -> float:
-        """Return the worst class's accuracy, about which thresholds are asked."""
-        return min(self.full)
+    def worst(self) -> tuple[float, int]:
+        """Return the worst class's accuracy, about which thresholds are asked, and the number of its samples."""
+        return min(self.full), self.count
 
     def table(self, random: np.random.Generator, race: int) -> Table:
         """Return a table for one race."""
@@ -111,6 +111,7 @@ PROFILES: dict[str, Profile] = {
     "mnist-fgsm": Profile(_rest(_MNIST_FGSM, 0.045), _MNIST_FGSM, redraw=False),
     "masked-class": Profile((0.5,) * 9 + (0.9,), (0.47,) * 9 + (0.40,)),
     "all-equal": Profile((0.5,) * 10, (0.47,) * 10),
+    "one-image-apart": Profile((0.5,) * 10, (0.469,) + (0.47,) * 9, redraw=False),
     "two-tied": Profile((0.30, 0.30) + (0.6,) * 8, (0.28, 0.28) + (0.57,) * 8, redraw=False),
     "near-one": Profile((0.99,) * 9 + (0.98,), (0.985,) * 9 + (0.97,)),
     "near-zero": Profile((0.05, 0.03) + (0.3,) * 8, (0.02, 0.0) + (0.28,) * 8),

@@ -58,10 +58,10 @@ class RealRun:
             f"robust after its first part > in the full run, by class: {left}"
         )
 
-    def worst(self) -> float:
-        """Return the worst class's accuracy, about which thresholds are asked."""
-        present = self.count > 0
-        return float((self.robust[present] / self.count[present]).min())
+    def worst(self) -> tuple[float, int]:
+        """Return the worst class's accuracy, about which thresholds are asked, and the number of its samples."""
+        accuracy = np.where(self.count > 0, self.robust / np.maximum(self.count, 1), np.inf)
+        return float(accuracy.min()), int(self.count[accuracy.argmin()])
 
     def table(self, random: np.random.Generator, race: int) -> Table:
         """Return the table with the order in which the command draws under the seed `race`."""

@@ -57,6 +57,7 @@ class Draws:
         self.prior = prior
         self.drawn, self.broken = np.zeros_like(self.count), np.zeros_like(self.count)
         self.ratio: list[Floats] = [log_ratio(int(s), 0, 0, prior=prior) for s in self.survivors]
+        self._estimate = np.array([self._expected(label) for label in range(len(self.count))])
 
     @property
     def num_classes(self) -> int:
@@ -85,13 +86,18 @@ class Draws:
         self.ratio[label] = log_ratio(
             int(self.survivors[label]), int(self.drawn[label]), int(self.broken[label]), prior=self.prior
         )
+        self._estimate[label] = self._expected(label)
 
     def estimate(self) -> Floats:
         """Return each class's expected accuracy in the full run, (K,); NaN where it has no samples."""
+        return self._estimate.copy()
+
+    def _expected(self, label: int) -> float:
+        survivors, count = int(self.survivors[label]), int(self.count[label])
+        drawn, broken = int(self.drawn[label]), int(self.broken[label])
         alpha, beta = self.prior
-        share = (alpha + self.broken) / (alpha + beta + self.drawn)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray((self.survivors - self.broken - self.left * share) / self.count)
+        share = (alpha + broken) / (alpha + beta + drawn)
+        return (survivors - broken - (survivors - drawn) * share) / count if count else float("nan")
 
     def bounds(self, label: int, *, error: float) -> tuple[float, float]:
         """Return limits of the class's accuracy in the full run, wrong at any time with probability at most `error`."""
@@ -151,7 +157,7 @@ class Race:
         rank = np.empty(len(order))
         rank[order] = np.arange(1, len(order) + 1)
         self._needed = -np.log(self.error) + np.log(rank * (rank + 1))
-        self._leader = -1
+        self._leader, self._best = -1, np.empty(0)
         self._compare()
 
     def next_draws(self, size: int = ROUND) -> dict[int, int]:
@@ -207,12 +213,14 @@ class Race:
         draws = self.draws
         contenders = np.flatnonzero(self.active)
         leader = int(contenders[np.argmin(draws.estimate()[contenders])])
-        others = contenders if label is None or leader != self._leader or label == leader else np.array([label])
-        self._leader = leader
-        best, count = at_least(draws.ratio[leader]), int(draws.count[leader])
+        if label is None or leader != self._leader or label == leader:
+            others, self._leader, self._best = contenders.tolist(), leader, at_least(draws.ratio[leader])
+        else:
+            others = [label]
+        count = int(draws.count[leader])
         for c in others:
             if c != leader and self.active[c]:
-                evidence = not_above(draws.ratio[c], int(draws.count[c]), best, count)
+                evidence = not_above(draws.ratio[c], int(draws.count[c]), self._best, count)
                 self.active[c] = evidence < self._needed[leader]
 
 

@@ -54,10 +54,15 @@ def log_ratio(survivors: int, drawn: int, broken: int, *, prior: tuple[float, fl
     marginal = special.betaln(alpha + b, beta + m - b) - special.betaln(alpha, beta)
     out = np.full(s + 1, np.inf)
     low, high = b, s - (m - b)  # the B that the draws allow
-    of_b = np.arange(low, high + 1)
-    # P(this order | B) = B!/(B-b)! (S-B)!/(S-B-m+b)! (S-m)!/S!
-    order = log_f[of_b] - log_f[of_b - b] + log_f[s - of_b] - log_f[s - of_b - (m - b)] + log_f[s - m] - log_f[s]
-    out[s - of_b] = marginal - order
+    # P(this order | B) = B!/(B-b)! (S-B)!/(S-B-m+b)! (S-m)!/S!, over B = low..high. Slices, not lists of places: a race
+    # asks for this after every few verdicts.
+    rest = slice(s - high, s - low + 1)
+    order = log_f[low : high + 1] - log_f[low - b : high - b + 1]
+    order += log_f[rest][::-1]
+    order -= log_f[: high - low + 1][::-1]
+    order += log_f[s - m]
+    order -= log_f[s]
+    out[rest] = (marginal - order)[::-1]
     return out
 
 
@@ -77,6 +82,10 @@ def not_above(ratio: Floats, count: int, other_at_least: Floats, other_count: in
         other_at_least: `at_least` of the other class's `log_ratio`.
         other_count: N'.
     """
+    if count == other_count:
+        # r' is at least r. Where r is beyond all r', the sum is infinite.
+        both = min(len(ratio), len(other_at_least))
+        return float((ratio[:both] + other_at_least[:both]).min())
     robust = np.arange(len(ratio), dtype=np.int64)
     needed = -(-robust * other_count // count)  # ceil(r N' / N) in whole numbers
     return float(np.min(ratio + other_at_least[np.minimum(needed, len(other_at_least) - 1)]))

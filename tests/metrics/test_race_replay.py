@@ -35,7 +35,7 @@ def test_what_broke_each_sample_and_what_it_cost(benchmark: Any) -> None:
     assert table.count.tolist() == [10] * 10
     assert table.survivors.tolist() == [10, 10, 8, 10, 8, 7, 10, 8, 7, 5]
     assert table.robust.tolist() == [10, 10, 8, 10, 8, 6, 10, 8, 7, 5]
-    assert table.worst() == 0.5
+    assert table.worst() == (0.5, 10)
     assert table.entered + table.cost.sum() == 646_313
     assert sorted(set(table.cost[table.first].tolist())) == [919, 7750]
     assert not table.cost[~table.first].any()
@@ -54,13 +54,13 @@ def test_a_class_is_dealt_out_to_its_counts_and_charged(benchmark: Any) -> None:
 
 
 def test_the_printed_table_of_a_replay(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    assert benchmark.main(["--real", str(RUN), "--races", "20", "--below", "0.25"]) == 0
+    assert benchmark.main(["--real", str(RUN), "--races", "20", "--below", "0.25", "--below", "0.5"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "20 races per question, confidence 0.95, batches of 64 or the run's block"
     assert lines[1].startswith("digits-absld-aa: 100 images, aa (AutoAttack; forwards of a survivor: apgd-ce 102, ")
     assert "7>6" in lines[1].split()
     rows = [line.split() for line in lines[3:]]
-    assert [row[1:-5] for row in rows] == [["worst"], ["below", "0.51"], ["below", "0.49"], ["below", "0.25"]]
+    assert [row[1:-5] for row in rows] == [["worst"], *(["below", at] for at in ("0.51", "0.6", "0.5", "0.49", "0.25"))]
     assert all(float(row[-5]) == 0 and 0 < float(row[-2]) <= float(row[-1]) <= 1 for row in rows)
 
 

@@ -208,6 +208,21 @@ class Race:
         )
         return Answer(worst, tuple(int(c) for c in exact), int(robust[worst]), int(draws.count[worst]), certain)
 
+    def limits(self) -> tuple[Ints, Ints]:
+        """Return the least and the most samples of each class that the full run can leave robust, (K,) each.
+
+        `most` is what no verdict has broken. `least` trusts the answer: no class is less accurate than the worst. The
+        race must be over.
+
+        Raises:
+            BadInput: it is not.
+        """
+        answer, draws = self.answer(), self.draws
+        most = draws.survivors - draws.broken
+        as_bad = -(-answer.robust * draws.count // answer.count)  # ceil(r N' / N) in whole numbers
+        # The minimum matters only where the answer is wrong and later verdicts show it.
+        return np.minimum(np.maximum(most - draws.left, as_bad), most), most
+
     def _compare(self, label: int | None = None) -> None:
         """Find the leader and remove whom the evidence removes; `label` is the class that is new, None: all are."""
         draws = self.draws

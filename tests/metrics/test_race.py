@@ -14,6 +14,7 @@ from scipy import stats
 from fairbench.errors import BadInput
 from fairbench.metrics import race as module
 from fairbench.metrics.race import Draws, Race, Threshold
+from fairbench.metrics.worst import worst_class_interval, worst_class_interval_within
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,6 +125,33 @@ def test_two_hundred_yes_no_answers_are_wrong_no_more_often_than_promised(simula
     assert stats.binomtest(sum(one for one, _ in results), 200, 0.2, alternative="greater").pvalue > 0.001
 
 
+@pytest.mark.parametrize("one_size", [True, False])
+def test_the_interval_of_new_images_is_that_of_the_full_run_or_holds_it(one_size: bool) -> None:
+    random, wider, undrawn, wrong = np.random.default_rng(3), 0, 0, 0
+    for _ in range(40):
+        count = np.full(4, 200) if one_size else np.array([0, 20, 200, 400, 190])
+        survivors = random.binomial(count, 0.5)
+        verdicts = [(random.random(s) < 0.2).tolist() for s in survivors]
+        robust = np.array([s - sum(broken) for s, broken in zip(survivors, verdicts, strict=True)])
+        race = Race(survivors, count)
+        finish(race, verdicts)
+        least, most = race.limits()
+        accuracy = np.where(count > 0, robust / np.maximum(count, 1), np.inf)
+        if accuracy[race.answer().worst] > accuracy.min():
+            wrong += 1
+            continue  # the limits trust the answer
+        assert (least <= robust).all()
+        assert (robust <= most).all()
+        undrawn += int(race.draws.left.sum())
+        mine, full = worst_class_interval_within(least, most, count), worst_class_interval(robust, count)
+        assert mine[0] <= full[0] + 1e-12
+        assert full[1] <= mine[1] + 1e-12
+        wider += not np.allclose(mine, full, rtol=0, atol=1e-12)
+    assert undrawn  # verdicts that nobody knew
+    assert wrong <= 6  # of 40 at 95 %
+    assert (wider == 0) if one_size else (wider > 0)
+
+
 def test_a_race_that_believes_too_early_is_caught(simulation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulation must be able to fail: with more evidence than there is, races on close classes go wrong."""
     honest = module.not_above
@@ -195,5 +223,6 @@ def test_bad_input() -> None:
     race = Race([2, 2], [3, 3])
     with pytest.raises(BadInput, match="draw without replacement"):
         race.observe(0, [True] * 3)
-    with pytest.raises(BadInput, match="the race is not over"):
-        race.answer()
+    for ask in (race.answer, race.limits):
+        with pytest.raises(BadInput, match="the race is not over"):
+            ask()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fairbench.metrics.race_evidence import PRIOR, at_least, bounds, log_ratio, not_above
+from fairbench.metrics.race_evidence import PRIOR, at_least, bounds, least_log_ratio, log_ratio, not_above
 
 
 def test_the_ratio_by_hand() -> None:
@@ -60,6 +60,30 @@ def test_the_ratio_is_that_of_two_distributions(survivors: int, drawn: int, brok
     with np.errstate(divide="ignore"):
         expected = np.log(prior) - np.log(stats.hypergeom.pmf(broken, survivors, of_b, drawn))
     np.testing.assert_allclose(log_ratio(survivors, drawn, broken), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("survivors", [0, 1, 2, 7, 11])
+def test_the_least_over_a_range_is_the_lists(survivors: int) -> None:
+    """Every state and every range of a small class, those that hold nothing possible included."""
+    for drawn in range(survivors + 1):
+        for broken in range(drawn + 1):
+            ratio = log_ratio(survivors, drawn, broken)
+            for low in range(survivors + 2):
+                for high in range(-1, survivors + 1):
+                    expected = float(np.min(ratio[low : high + 1], initial=np.inf))
+                    found = least_log_ratio(low, high, survivors, drawn, broken)
+                    assert found == pytest.approx(expected, abs=1e-12), (drawn, broken, low, high)
+
+
+def test_the_least_of_a_large_class() -> None:
+    random = np.random.default_rng(1)
+    for _ in range(300):
+        survivors = int(random.integers(1, 6000))
+        drawn = int(random.integers(0, survivors + 1))
+        broken = int(random.integers(0, drawn + 1))
+        low, high = sorted(random.integers(0, survivors + 1, size=2).tolist())
+        expected = log_ratio(survivors, drawn, broken)[low : high + 1].min()
+        assert least_log_ratio(low, high, survivors, drawn, broken) == pytest.approx(expected, abs=1e-12)
 
 
 def test_bounds_are_the_counts_that_are_left() -> None:

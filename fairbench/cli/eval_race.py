@@ -51,7 +51,8 @@ def print_finding(finding: Finding) -> None:
     record = finding.record
     spent, asked = record["spent"], record["question"]
     if "worst_class" in record:
-        _print_worst(record["worst_class"])
+        sizes = {known["count"] for known in record["classes"] if known["count"]}
+        _print_worst(record["worst_class"], one_size=len(sizes) == 1)
     else:
         below = f"{100 * asked['below']:g} %"
         answer = f"Yes, below {below}" if record["worst_is_below"] else f"No, not below {below}"
@@ -69,7 +70,7 @@ def print_finding(finding: Finding) -> None:
     click.echo(str(finding.folder))
 
 
-def _print_worst(worst: dict[str, Any]) -> None:
+def _print_worst(worst: dict[str, Any], *, one_size: bool) -> None:
     from fairbench.reporting.table_formats import plain
 
     name = plain(str(worst["name"]))
@@ -88,8 +89,11 @@ def _print_worst(worst: dict[str, Any]) -> None:
             "Certificate: a race names a class that is not the worst of the full run with a probability of at most "
             f"{_rest(worst['confidence'])}, over the order of drawing."
         )
-    population = f"new images of {name} {low:.1f} to {high:.1f} % (95 %, over all classes)"
-    click.echo(f"Population: {population}; another class may be the worst there.")
+    click.echo(
+        f"Population: on new images the worst class, whichever it is there, is robust on {low:.1f} to {high:.1f} % "
+        f"(95 %; {'the interval' if one_size else 'it holds the interval'} that the full run's report gives"
+        f"{'' if worst['certain'] else ', if the answer is right'})."
+    )
 
 
 def _rest(confidence: float) -> str:

@@ -31,13 +31,14 @@ from fairbench.evaluation.plan import Plan
 from fairbench.evaluation.race_rounds import Rounds, cascade_parts
 from fairbench.evaluation.store import FolderStore, MemoryStore, refuse_other_settings
 from fairbench.evaluation.trust import Trust, check_mode
-from fairbench.metrics.binomial import clopper_pearson, sidak
 from fairbench.metrics.race import Race, Threshold
+from fairbench.metrics.worst import worst_class_interval_within
 from fairbench.progress import Progress
 from fairbench.runs import read_json, to_json
 from fairbench.whole_file import usable_folder, write_whole
 
-SCHEMA_VERSION = 1
+#: 2: `population_interval` is that of the truly worst class, as in reports; in 1 it was the named class's.
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,11 @@ def _finished(folder: Path, asked: Mapping[str, Any]) -> Finding | None:
     if not (folder / "race.json").exists():
         return None
     record = read_json(folder / "race.json", what="the record of the race")
+    if record.get("schema") != SCHEMA_VERSION:
+        raise BadInput(
+            f"{str(folder)[:200]} holds an answer of another version of fairbench (race.json has schema "
+            f"{str(record.get('schema'))[:20]}, this version reads {SCHEMA_VERSION}); choose another --out."
+        )
     refuse_other_settings(record.get("settings"), asked, folder)
     return Finding(record, folder)
 
@@ -159,9 +165,9 @@ def _answer(race: Race | Threshold, dataset: Dataset, question: Question) -> dic
         assert verdict is not None
         return {"worst_is_below": verdict, "certain": race.certain}
     answer = race.answer()
-    # The class was chosen by its accuracy: only an interval that holds for all classes together holds for it.
-    level = sidak(0.95, int((race.draws.count > 0).sum()))
-    low, high = clopper_pearson(answer.robust, answer.count, confidence=level)
+    # The interval that the full run's report gives its worst class. With classes of one size the worst class's count
+    # alone decides it; otherwise what the race knows of the others bounds it.
+    low, high = worst_class_interval_within(*race.limits(), race.draws.count)
     return {
         "worst_class": {
             "index": answer.worst,

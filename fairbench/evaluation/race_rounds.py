@@ -16,12 +16,9 @@ from fairbench.evaluation.plan import Plan
 from fairbench.evaluation.store import FolderStore, MemoryStore
 from fairbench.evaluation.trust import first_images
 from fairbench.evaluation.units import attack_units, natural_unit
-from fairbench.metrics.race import Race, Threshold
+from fairbench.metrics.race import ROUND, Race, Threshold, draw_order
 from fairbench.outcomes import Outcomes
 from fairbench.progress import Progress, Silent
-
-#: Samples of a round at most: larger blocks would be faster each, and draw more than an answer needs.
-ROUND = 64
 
 
 class Rounds:
@@ -62,7 +59,7 @@ class Rounds:
         self.order: list[npt.NDArray[np.int64]] = []
         for label in range(dataset.num_classes):
             mine = np.sort(self.first.index.to_numpy()[survives & (labels == label)])
-            shuffled = np.random.default_rng([self.plan.seed, label]).permutation(mine)
+            shuffled = draw_order(self.plan.seed, label, mine)
             self.order.append(np.array([place[int(index)] for index in shuffled], dtype=np.int64))
         survivors = [len(order) for order in self.order]
         count = np.bincount(dataset.y, minlength=dataset.num_classes)

@@ -19,11 +19,18 @@ import numpy as np
 import numpy.typing as npt
 
 from fairbench.errors import BadInput
-from fairbench.metrics.race_evidence import PRIOR, Floats, at_least, bounds, log_ratio, not_above
+from fairbench.metrics.race_evidence import PRIOR, Floats, at_least, bounds, least_log_ratio, log_ratio, not_above
 
 Ints = npt.NDArray[np.int64]
 #: Verdicts that every class gets before classes are compared, and that a rival gets at a time.
 FIRST = 4
+#: Verdicts of a round at most: larger blocks would be faster each, and draw more than an answer needs.
+ROUND = 64
+
+
+def draw_order(seed: int, label: int, samples: npt.ArrayLike) -> Ints:
+    """Return a class's samples in the order in which a race draws them: a function of seed, class and their number."""
+    return np.asarray(np.random.default_rng([seed, label]).permutation(np.asarray(samples, dtype=np.int64)))
 
 
 class Draws:
@@ -34,6 +41,8 @@ class Draws:
         count: (K,) N; a class without samples takes no part.
         drawn: (K,) m.
         broken: (K,) b.
+        left: (K,) survivors without a full verdict, S - m.
+        expected: [K] accuracies in the full run, NaN where a class has no samples.
     """
 
     def __init__(self, survivors: npt.ArrayLike, count: npt.ArrayLike, *, prior: tuple[float, float] = PRIOR) -> None:
@@ -49,17 +58,14 @@ class Draws:
             )
         self.prior = prior
         self.drawn, self.broken = np.zeros_like(self.count), np.zeros_like(self.count)
-        self.ratio: list[Floats] = [log_ratio(int(s), 0, 0, prior=prior) for s in self.survivors]
+        self.left = self.survivors.copy()
+        self._ratio: list[Floats | None] = [None] * len(self.count)
+        self.expected = [self._expected(label) for label in range(len(self.count))]
 
     @property
     def num_classes(self) -> int:
         """K."""
         return len(self.count)
-
-    @property
-    def left(self) -> Ints:
-        """(K,) survivors without a full verdict."""
-        return self.survivors - self.drawn
 
     def observe(self, label: int, broken: npt.ArrayLike) -> None:
         """Take the full attack's verdicts on samples of class `label`: (n,), True where it was broken.
@@ -74,21 +80,38 @@ class Draws:
                 "draw without replacement."
             )
         self.drawn[label] += len(verdicts)
+        self.left[label] -= len(verdicts)
         self.broken[label] += int(verdicts.sum())
-        self.ratio[label] = log_ratio(
-            int(self.survivors[label]), int(self.drawn[label]), int(self.broken[label]), prior=self.prior
-        )
+        self._ratio[label] = None
+        self.expected[label] = self._expected(label)
+
+    def ratio(self, label: int) -> Floats:
+        """Return the class's `log_ratio`, (S + 1,); computed only where it is asked for."""
+        known = self._ratio[label]
+        if known is None:
+            known = self._ratio[label] = log_ratio(*self._counts(label), prior=self.prior)
+        return known
+
+    def least_ratio(self, label: int, low: int, high: int) -> float:
+        """Return the least of the class's `log_ratio` over robust counts low..high."""
+        return least_log_ratio(low, high, *self._counts(label), prior=self.prior)
+
+    def _counts(self, label: int) -> tuple[int, int, int]:
+        return int(self.survivors[label]), int(self.drawn[label]), int(self.broken[label])
 
     def estimate(self) -> Floats:
         """Return each class's expected accuracy in the full run, (K,); NaN where it has no samples."""
+        return np.array(self.expected)
+
+    def _expected(self, label: int) -> float:
+        (survivors, drawn, broken), count = self._counts(label), int(self.count[label])
         alpha, beta = self.prior
-        share = (alpha + self.broken) / (alpha + beta + self.drawn)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray((self.survivors - self.broken - self.left * share) / self.count)
+        share = (alpha + broken) / (alpha + beta + drawn)
+        return (survivors - broken - (survivors - drawn) * share) / count if count else float("nan")
 
     def bounds(self, label: int, *, error: float) -> tuple[float, float]:
         """Return limits of the class's accuracy in the full run, wrong at any time with probability at most `error`."""
-        low, high = bounds(self.ratio[label], error=error)
+        low, high = bounds(self.ratio(label), error=error)
         return low / int(self.count[label]), high / int(self.count[label])
 
 
@@ -144,10 +167,11 @@ class Race:
         rank = np.empty(len(order))
         rank[order] = np.arange(1, len(order) + 1)
         self._needed = -np.log(self.error) + np.log(rank * (rank + 1))
-        self._leader = -1
+        self._contenders: list[int] = np.flatnonzero(self.active).tolist()
+        self._leader, self._best = -1, np.empty(0)
         self._compare()
 
-    def next_draws(self, size: int = 16) -> dict[int, int]:
+    def next_draws(self, size: int = ROUND) -> dict[int, int]:
         """Return {class: samples that need verdicts}, at most `size` together; empty when the answer stands."""
         draws, wanted = self.draws, dict[int, int]()
         first = np.flatnonzero(self.active & (draws.drawn < FIRST))
@@ -188,25 +212,49 @@ class Race:
         # Whole numbers: equal accuracies are equal.
         exact = [c for c in np.flatnonzero(self.active) if robust[c] * draws.count[low] == robust[low] * draws.count[c]]
         worst = int(exact[0])
-        certain = all(
-            not_above(draws.ratio[c], int(draws.count[c]), at_least(draws.ratio[low]), int(draws.count[low])) == np.inf
-            for c in np.flatnonzero(draws.count > 0)
-            if c not in exact
-        )
+        as_bad = int(robust[low]) * draws.count // draws.count[low]
+        others = (int(c) for c in np.flatnonzero(draws.count > 0) if c not in exact)
+        certain = all(draws.least_ratio(c, 0, int(as_bad[c])) == np.inf for c in others)
         return Answer(worst, tuple(int(c) for c in exact), int(robust[worst]), int(draws.count[worst]), certain)
+
+    def limits(self) -> tuple[Ints, Ints]:
+        """Return the least and the most samples of each class that the full run can leave robust, (K,) each.
+
+        `most` is what no verdict has broken. `least` trusts the answer: no class is less accurate than the worst. The
+        race must be over.
+
+        Raises:
+            BadInput: it is not.
+        """
+        answer, draws = self.answer(), self.draws
+        most = draws.survivors - draws.broken
+        as_bad = -(-answer.robust * draws.count // answer.count)  # ceil(r N' / N) in whole numbers
+        # The minimum matters only where the answer is wrong and later verdicts show it.
+        return np.minimum(np.maximum(most - draws.left, as_bad), most), most
 
     def _compare(self, label: int | None = None) -> None:
         """Find the leader and remove whom the evidence removes; `label` is the class that is new, None: all are."""
         draws = self.draws
-        contenders = np.flatnonzero(self.active)
-        leader = int(contenders[np.argmin(draws.estimate()[contenders])])
-        others = contenders if label is None or leader != self._leader or label == leader else np.array([label])
-        self._leader = leader
-        best, count = at_least(draws.ratio[leader]), int(draws.count[leader])
-        for c in others:
-            if c != leader and self.active[c]:
-                evidence = not_above(draws.ratio[c], int(draws.count[c]), best, count)
-                self.active[c] = evidence < self._needed[leader]
+        leader = min(self._contenders, key=draws.expected.__getitem__)
+        if label is None or leader != self._leader or label == leader:
+            others, self._leader, self._best = self._contenders, leader, at_least(draws.ratio(leader))
+        else:
+            others = [label]
+        left = [c for c in others if c != leader and self.active[c] and self._beaten(c)]
+        if left:
+            self.active[left] = False
+            self._contenders = np.flatnonzero(self.active).tolist()
+
+    def _beaten(self, label: int) -> bool:
+        """Return whether the evidence against "this class is no more robust than the leader" is enough."""
+        draws, leader = self.draws, self._leader
+        mine, count = int(draws.count[label]), int(draws.count[leader])
+        if draws.left[leader]:
+            return bool(not_above(draws.ratio(label), mine, self._best, count) >= self._needed[leader])
+        # The leader is known: the same minimum without a list of all counts, since races spend most verdicts here.
+        robust = int(draws.survivors[leader] - draws.broken[leader])
+        evidence = draws.least_ratio(label, 0, robust * mine // count) + self._best[robust]
+        return bool(evidence >= self._needed[leader])
 
 
 class Threshold:
@@ -259,7 +307,7 @@ class Threshold:
             return bool(np.isposinf(self._against).any())
         return self.verdict() is False and bool(np.isposinf(self._for[self.draws.count > 0]).all())
 
-    def next_draws(self, size: int = 16) -> dict[int, int]:
+    def next_draws(self, size: int = ROUND) -> dict[int, int]:
         """Return {class: samples that need verdicts}, at most `size` together; empty when the answer stands."""
         wanted = dict[int, int]()
         if self.verdict() is None:
@@ -281,10 +329,10 @@ class Threshold:
         self._judge(label)
 
     def _judge(self, label: int) -> None:
-        ratio, enough = self.draws.ratio[label], int(self._enough[label])
+        survivors, enough = int(self.draws.survivors[label]), int(self._enough[label])
         # Against "not below": the best case among counts of at least `enough`; none is possible where S is smaller.
-        self._against[label] = float(np.min(ratio[enough:], initial=np.inf))
-        self._for[label] = float(np.min(ratio[:enough], initial=np.inf))
+        self._against[label] = self.draws.least_ratio(label, enough, survivors)
+        self._for[label] = self.draws.least_ratio(label, 0, min(enough - 1, survivors))
         if self._for[label] >= -np.log(self.error):
             self.undecided[label] = False
 

@@ -31,7 +31,7 @@ Floats = npt.NDArray[np.float64]
 PRIOR = (0.5, 4.5)
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=8)  # sizes are powers of two
 def _log_factorials(up_to: int) -> Floats:
     return np.asarray(special.gammaln(np.arange(up_to + 1) + 1.0))
 
@@ -54,11 +54,49 @@ def log_ratio(survivors: int, drawn: int, broken: int, *, prior: tuple[float, fl
     marginal = special.betaln(alpha + b, beta + m - b) - special.betaln(alpha, beta)
     out = np.full(s + 1, np.inf)
     low, high = b, s - (m - b)  # the B that the draws allow
-    of_b = np.arange(low, high + 1)
-    # P(this order | B) = B!/(B-b)! (S-B)!/(S-B-m+b)! (S-m)!/S!
-    order = log_f[of_b] - log_f[of_b - b] + log_f[s - of_b] - log_f[s - of_b - (m - b)] + log_f[s - m] - log_f[s]
-    out[s - of_b] = marginal - order
+    # P(this order | B) = B!/(B-b)! (S-B)!/(S-B-m+b)! (S-m)!/S!, over B = low..high. Slices, not lists of places: a race
+    # asks for this after every few verdicts.
+    rest = slice(s - high, s - low + 1)
+    order = log_f[low : high + 1] - log_f[low - b : high - b + 1]
+    order += log_f[rest][::-1]
+    order -= log_f[: high - low + 1][::-1]
+    order += log_f[s - m]
+    order -= log_f[s]
+    out[rest] = (marginal - order)[::-1]
     return out
+
+
+@lru_cache(maxsize=8)
+def _log_factorials_list(up_to: int) -> list[float]:
+    return _log_factorials(up_to).tolist()  # type: ignore[no-any-return]
+
+
+@lru_cache(maxsize=8)
+def _log_beta(alpha: float, beta: float) -> float:
+    return float(special.betaln(alpha, beta))
+
+
+def least_log_ratio(
+    low: int, high: int, survivors: int, drawn: int, broken: int, *, prior: tuple[float, float] = PRIOR
+) -> float:
+    """Return the least `log_ratio` over robust counts r = low..high, +inf where the draws exclude all of them.
+
+    P(b of m | B) is log-concave in B, as C(B, b) and C(S - B, m - b) are, and largest at B = b (S + 1) // m (where that
+    division is exact, at the B before it, too): over a range it is largest at the B nearest to that.
+    """
+    s, m, b = survivors, drawn, broken
+    first, last = max(b, s - high), min(s - (m - b), s - low)
+    if first > last:
+        return np.inf
+    f = _log_factorials_list(max(1 << max(s, 1).bit_length(), 4096))
+    marginal = float(special.betaln(prior[0] + b, prior[1] + m - b)) - _log_beta(*prior)
+    nearest, tie = divmod(b * (s + 1), m) if m else (0, 1)
+    n, rest = min(max(nearest, first), last), m - b
+    least = marginal - (f[n] - f[n - b] + f[s - n] - f[s - n - rest] + f[s - m] - f[s])
+    if tie == 0 and n == nearest > first:
+        n -= 1
+        least = min(least, marginal - (f[n] - f[n - b] + f[s - n] - f[s - n - rest] + f[s - m] - f[s]))
+    return least
 
 
 def at_least(ratio: Floats) -> Floats:
@@ -77,6 +115,10 @@ def not_above(ratio: Floats, count: int, other_at_least: Floats, other_count: in
         other_at_least: `at_least` of the other class's `log_ratio`.
         other_count: N'.
     """
+    if count == other_count:
+        # r' is at least r. Where r is beyond all r', the sum is infinite.
+        both = min(len(ratio), len(other_at_least))
+        return float((ratio[:both] + other_at_least[:both]).min())
     robust = np.arange(len(ratio), dtype=np.int64)
     needed = -(-robust * other_count // count)  # ceil(r N' / N) in whole numbers
     return float(np.min(ratio + other_at_least[np.minimum(needed, len(other_at_least) - 1)]))

@@ -35,13 +35,32 @@ def worst_class_interval(hits: npt.ArrayLike, count: npt.ArrayLike, *, confidenc
     Raises:
         BadInput: counts that are no counts.
     """
-    k, n = present_counts(hits, count)
+    return worst_class_interval_within(hits, hits, count, confidence=confidence)
+
+
+def worst_class_interval_within(
+    least: npt.ArrayLike, most: npt.ArrayLike, count: npt.ArrayLike, *, confidence: float = 0.95
+) -> Floats:
+    """Return (..., 2) limits that hold those of `worst_class_interval` for all hits from `least` to `most`.
+
+    Both limits grow with every class's hits.
+
+    Args:
+        least: (..., K) hits at least.
+        most: (..., K) hits at most.
+        count: (K,) samples.
+        confidence: of the interval, were the hits known.
+
+    Raises:
+        BadInput: counts that are no counts.
+    """
+    (k, n), (top, _) = present_counts(least, count), present_counts(most, count)
     if not n.size:
         return np.full((*k.shape[:-1], 2), np.nan)
     each = (1 - sidak(confidence, n.size)) / 2
     # 1 - (1 - each)^K, without the rounding of powers close to 1.
     above = float(-np.expm1(n.size * np.log1p(-each)))
-    low, high = exact_lower(k, n, error=1 - confidence - above), exact_upper(k, n, error=each)
+    low, high = exact_lower(k, n, error=1 - confidence - above), exact_upper(top, n, error=each)
     return np.stack([low.min(axis=-1), high.min(axis=-1)], axis=-1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from fairbench.evaluation.find_worst import Question, find_worst
 from fairbench.evaluation.plan import Plan, make_plan
 from fairbench.evaluation.trust import Trust
 from fairbench.metrics import race as statistics
-from fairbench.metrics.binomial import simultaneous_box
+from fairbench.metrics.summary import summarize
 from fairbench.models.load import load_model
 from fairbench.outcomes import Outcomes
 from fairbench.progress import Silent
@@ -68,7 +69,9 @@ def test_the_race_names_the_full_runs_worst_class_with_its_verdicts(model: nn.Mo
     worst = found["worst_class"]
     assert worst["index"] == int(np.argmin(truth))
     assert (worst["robust"], worst["count"]) == (truth.min(), 20)
-    assert worst["population_interval"] == simultaneous_box(truth, [20] * 10)[worst["index"]].tolist()
+    # What the full run's report says of its worst class.
+    reported = summarize(full, class_names=[str(k) for k in range(10)])["attacks"][ATTACK]
+    assert worst["population_interval"] == pytest.approx(reported["interval"]["worst_class"], abs=1e-12)
     for label, known in enumerate(found["classes"]):
         assert known["after_first_part"] == after_first[label]
         assert known["broken"] <= after_first[label] - truth[label]
@@ -80,11 +83,31 @@ def test_the_race_names_the_full_runs_worst_class_with_its_verdicts(model: nn.Mo
     assert 0 < spent["forwards"] <= spent["full_forwards"]
 
 
+def test_the_benchmark_replays_the_race_that_the_command_runs(
+    model: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replayed on the full run's table under the same seed: the same draws, the same answer and the same forwards."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    benchmark = importlib.import_module("find_worst")
+    run_plan(model, plan(), Trust(), out=tmp_path, progress=Silent(), normalizations={})
+    run = benchmark.RealRun(tmp_path)
+    assert run.batch == 32  # the block of `plan`, smaller than a round
+    found = race(model, Question(confidence=0.8))
+    table = run.table(np.random.default_rng(0), plan().seed)
+    replayed = statistics.Race(table.survivors, table.count, confidence=0.8)
+    benchmark.finish(replayed, table, run.batch)
+    assert replayed.draws.drawn.sum() < table.survivors.sum()  # a race, and not the whole table
+    assert replayed.draws.drawn.tolist() == [known["drawn"] for known in found["classes"]]
+    assert replayed.draws.broken.tolist() == [known["broken"] for known in found["classes"]]
+    assert replayed.answer().worst == found["worst_class"]["index"]
+    assert table.share() == found["spent"]["forwards"] / (run.entered + run.cost.sum())
+
+
 def test_what_everything_costs_is_the_published_budget(
     model: nn.Module, full: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where nobody leaves and all survivors are drawn, the cost is the full run's: every part times who enters it."""
-    monkeypatch.setattr(statistics, "not_above", lambda *_: -np.inf)
+    monkeypatch.setattr(statistics.Race, "_beaten", lambda *_: False)
     found = race(model, Question())
     assert found["spent"]["drawn"] == found["spent"]["survivors"]
     assert found["worst_class"]["robust"] == robust_by_class(full, ATTACK).min()
@@ -153,6 +176,14 @@ def test_another_question_in_the_same_folder_is_refused(model: nn.Module, tmp_pa
         race(model, Question(confidence=0.9), out=tmp_path / "run")
 
 
+def test_an_answer_of_another_version_is_refused(model: nn.Module, tmp_path: Path) -> None:
+    race(model, Question(confidence=0.8), out=tmp_path / "run")
+    file = tmp_path / "run" / "race.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "schema": 1}))
+    with pytest.raises(BadInput, match=r"has schema 1, this version reads 2\); choose another --out"):
+        race(model, Question(confidence=0.8), out=tmp_path / "run")
+
+
 def test_yes_and_no(model: nn.Module, full: Any) -> None:
     worst = robust_by_class(full, ATTACK).min() / 20
     assert race(model, Question(below=worst + 0.2))["worst_is_below"] is True
@@ -178,7 +209,7 @@ def test_the_command_answers_and_exits(tmp_path: Path, capsys: pytest.CaptureFix
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in lines[:1]] == ["Worst class of the full run"]
     assert any(line.startswith("Certificate: ") for line in lines)
-    assert any(line.startswith("Population: new images of ") for line in lines)
+    assert any(line.startswith("Population: on new images the worst class, whichever") for line in lines)
     assert any(line.startswith("Spent: full verdicts on ") for line in lines)
     assert lines[-1] == str(tmp_path / "a")
     assert run([*asked, "--worst-below", "0.99", "--out", str(tmp_path / "b")]) == 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import importlib
+from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,20 +14,26 @@ from scipy import stats
 from fairbench.errors import BadInput
 from fairbench.metrics import race as module
 from fairbench.metrics.race import Draws, Race, Threshold
+from fairbench.metrics.worst import worst_class_interval, worst_class_interval_within
+
+ROOT = Path(__file__).parents[2]
 
 
-def benchmark() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "find_worst.py"
-    spec = importlib.util.spec_from_file_location("find_worst", path)
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    sys.modules["find_worst"] = found
-    spec.loader.exec_module(found)
-    return found
+@pytest.fixture(scope="module")
+def simulation() -> Iterator[Any]:
+    """benchmarks/find_worst.py, which imports its neighbours."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "benchmarks")
+        yield importlib.import_module("find_worst")
 
 
-SIMULATION = benchmark()
+def races(simulation: Any, name: str, below: float | None = None, *, confidence: float) -> list[tuple[bool, float]]:
+    """Return the results of 200 races on tables of a profile."""
+    profile, random = simulation.PROFILES[name], np.random.default_rng(7)
+    tables = [profile.table(random, number) for number in range(200)]
+    if below is None:
+        return [simulation.run_race(table, confidence=confidence, batch=profile.batch) for table in tables]
+    return [simulation.ask_threshold(t, below=below, confidence=confidence, batch=profile.batch) for t in tables]
 
 
 def finish(race: Race | Threshold, verdicts: list[list[bool]], size: int = 16) -> None:
@@ -105,29 +111,54 @@ def test_the_estimate_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", ["cifar10-close", "small", "near-zero"])
-def test_two_hundred_races_are_wrong_no_more_often_than_promised(name: str) -> None:
-    profile, random = SIMULATION.PROFILES[name], np.random.default_rng(7)
-    results = [SIMULATION.run_race(profile, random, confidence=0.8, batch=16) for _ in range(200)]
+def test_two_hundred_races_are_wrong_no_more_often_than_promised(simulation: Any, name: str) -> None:
+    results = races(simulation, name, confidence=0.8)
     wrong, shares = sum(one for one, _ in results), [share for _, share in results]
     assert stats.binomtest(wrong, 200, 0.2, alternative="greater").pvalue > 0.001
-    if profile.cifar:
+    if simulation.PROFILES[name].cifar:
         assert np.mean(shares) < 1 / 3
 
 
 @pytest.mark.parametrize("below", [0.23, 0.22])
-def test_two_hundred_yes_no_answers_are_wrong_no_more_often_than_promised(below: float) -> None:
-    profile, random = SIMULATION.PROFILES["cifar10-close"], np.random.default_rng(7)
-    results = [SIMULATION.ask_threshold(profile, random, below=below, confidence=0.8, batch=16) for _ in range(200)]
+def test_two_hundred_yes_no_answers_are_wrong_no_more_often_than_promised(simulation: Any, below: float) -> None:
+    results = races(simulation, "cifar10-close", below, confidence=0.8)
     assert stats.binomtest(sum(one for one, _ in results), 200, 0.2, alternative="greater").pvalue > 0.001
 
 
-def test_a_race_that_believes_too_early_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The simulation must be able to fail: with evidence doubled, races on two close classes are wrong too often."""
+@pytest.mark.parametrize("one_size", [True, False])
+def test_the_interval_of_new_images_is_that_of_the_full_run_or_holds_it(one_size: bool) -> None:
+    random, wider, undrawn, wrong = np.random.default_rng(3), 0, 0, 0
+    for _ in range(40):
+        count = np.full(4, 200) if one_size else np.array([0, 20, 200, 400, 190])
+        survivors = random.binomial(count, 0.5)
+        verdicts = [(random.random(s) < 0.2).tolist() for s in survivors]
+        robust = np.array([s - sum(broken) for s, broken in zip(survivors, verdicts, strict=True)])
+        race = Race(survivors, count)
+        finish(race, verdicts)
+        least, most = race.limits()
+        accuracy = np.where(count > 0, robust / np.maximum(count, 1), np.inf)
+        if accuracy[race.answer().worst] > accuracy.min():
+            wrong += 1
+            continue  # the limits trust the answer
+        assert (least <= robust).all()
+        assert (robust <= most).all()
+        undrawn += int(race.draws.left.sum())
+        mine, full = worst_class_interval_within(least, most, count), worst_class_interval(robust, count)
+        assert mine[0] <= full[0] + 1e-12
+        assert full[1] <= mine[1] + 1e-12
+        wider += not np.allclose(mine, full, rtol=0, atol=1e-12)
+    assert undrawn  # verdicts that nobody knew
+    assert wrong <= 6  # of 40 at 95 %
+    assert (wider == 0) if one_size else (wider > 0)
+
+
+def test_a_race_that_believes_too_early_is_caught(simulation: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation must be able to fail: with more evidence than there is, races on close classes go wrong."""
     honest = module.not_above
     monkeypatch.setattr(module, "not_above", lambda *arguments: 6 + 3 * honest(*arguments))
-    profile = SIMULATION.Profile((0.60, 0.61, 0.62), (0.30, 0.301, 0.302), count=400)
+    profile = simulation.Profile((0.60, 0.61, 0.62), (0.30, 0.301, 0.302), count=400)
     random = np.random.default_rng(7)
-    wrong = sum(SIMULATION.run_race(profile, random, confidence=0.95, batch=8)[0] for _ in range(200))
+    wrong = sum(simulation.run_race(profile.table(random, 0), confidence=0.95, batch=8)[0] for _ in range(200))
     assert stats.binomtest(wrong, 200, 0.05, alternative="greater").pvalue < 0.001
 
 
@@ -192,5 +223,6 @@ def test_bad_input() -> None:
     race = Race([2, 2], [3, 3])
     with pytest.raises(BadInput, match="draw without replacement"):
         race.observe(0, [True] * 3)
-    with pytest.raises(BadInput, match="the race is not over"):
-        race.answer()
+    for ask in (race.answer, race.limits):
+        with pytest.raises(BadInput, match="the race is not over"):
+            ask()

@@ -7,8 +7,9 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from fairbench.metrics.race_evidence import at_least, bounds, log_ratio, not_above
+from fairbench.metrics.race_evidence import PRIOR, at_least, bounds, least_log_ratio, log_ratio, not_above
 
 
 def test_the_ratio_by_hand() -> None:
@@ -51,6 +52,40 @@ def test_it_rarely_grows_over_all_orders(broken: int, prior: tuple[float, float]
     assert (highest > 1).any() or broken in (0, 6)  # something grows, so that the bound is asked something
 
 
+@pytest.mark.parametrize(("survivors", "drawn", "broken"), [(9, 4, 1), (9, 9, 3), (40, 0, 0), (40, 39, 0), (5, 3, 3)])
+def test_the_ratio_is_that_of_two_distributions(survivors: int, drawn: int, broken: int) -> None:
+    """Beta-binomial over hypergeometric, by scipy, for every B."""
+    of_b = survivors - np.arange(survivors + 1)
+    prior = stats.betabinom.pmf(broken, drawn, *PRIOR)
+    with np.errstate(divide="ignore"):
+        expected = np.log(prior) - np.log(stats.hypergeom.pmf(broken, survivors, of_b, drawn))
+    np.testing.assert_allclose(log_ratio(survivors, drawn, broken), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("survivors", [0, 1, 2, 7, 11])
+def test_the_least_over_a_range_is_the_lists(survivors: int) -> None:
+    """Every state and every range of a small class, those that hold nothing possible included."""
+    for drawn in range(survivors + 1):
+        for broken in range(drawn + 1):
+            ratio = log_ratio(survivors, drawn, broken)
+            for low in range(survivors + 2):
+                for high in range(-1, survivors + 1):
+                    expected = float(np.min(ratio[low : high + 1], initial=np.inf))
+                    found = least_log_ratio(low, high, survivors, drawn, broken)
+                    assert found == pytest.approx(expected, abs=1e-12), (drawn, broken, low, high)
+
+
+def test_the_least_of_a_large_class() -> None:
+    random = np.random.default_rng(1)
+    for _ in range(300):
+        survivors = int(random.integers(1, 6000))
+        drawn = int(random.integers(0, survivors + 1))
+        broken = int(random.integers(0, drawn + 1))
+        low, high = sorted(random.integers(0, survivors + 1, size=2).tolist())
+        expected = log_ratio(survivors, drawn, broken)[low : high + 1].min()
+        assert least_log_ratio(low, high, survivors, drawn, broken) == pytest.approx(expected, abs=1e-12)
+
+
 def test_bounds_are_the_counts_that_are_left() -> None:
     ratio = np.array([5.0, 1.0, 0.0, 2.0, 4.0, np.inf])
     assert bounds(ratio, error=math.exp(-3)) == (1, 3)
@@ -63,12 +98,20 @@ def test_the_evidence_of_two_classes_is_the_best_case_of_the_claim() -> None:
     assert not_above(low, 2, at_least(high), 2) == pytest.approx(min(allowed))
 
 
-@pytest.mark.parametrize(("count", "other"), [(3, 2), (2, 3), (4, 2), (7, 5)])
+@pytest.mark.parametrize(("count", "other"), [(3, 2), (2, 3), (4, 2), (7, 5), (6, 6)])
 def test_classes_of_other_sizes_are_compared_by_accuracy(count: int, other: int) -> None:
     random = np.random.default_rng(count)
     one, two = random.normal(size=count), random.normal(size=other)  # survivors count - 1 and other - 1
     allowed = [one[a] + two[b] for a in range(count) for b in range(other) if a * other <= b * count]
     assert not_above(one, count, at_least(two), other) == pytest.approx(min(allowed))
+
+
+@pytest.mark.parametrize(("mine", "theirs"), [(2, 7), (7, 2), (4, 4), (0, 3), (3, 0)])
+def test_classes_of_one_size_with_other_survivors(mine: int, theirs: int) -> None:
+    random = np.random.default_rng(mine)
+    one, two = random.normal(size=mine + 1), random.normal(size=theirs + 1)
+    allowed = [one[a] + two[b] for a in range(mine + 1) for b in range(theirs + 1) if a <= b]
+    assert not_above(one, 9, at_least(two), 9) == pytest.approx(min(allowed))
 
 
 def test_a_claim_that_no_count_satisfies_is_impossible() -> None:

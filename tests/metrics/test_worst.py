@@ -9,7 +9,12 @@ from scipy import special
 from fairbench.errors import BadInput
 from fairbench.metrics.binomial import clopper_pearson, exact_lower, exact_upper, simultaneous_box
 from fairbench.metrics.box import worst_share_range
-from fairbench.metrics.worst import probability_worst, worst_class_interval, worst_share_interval
+from fairbench.metrics.worst import (
+    probability_worst,
+    worst_class_interval,
+    worst_class_interval_within,
+    worst_share_interval,
+)
 
 tables = st.lists(
     st.integers(1, 60).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), min_size=1, max_size=9
@@ -52,6 +57,16 @@ def test_both_limits_may_come_from_other_classes_than_the_worst() -> None:
     error = (1 - 0.95 ** (1 / 3)) / 2
     assert low == pytest.approx(exact_lower(1, 3, error=0.05 - (1 - (1 - error) ** 3)))
     assert high == pytest.approx(exact_upper(340, 1000, error=error))
+
+
+def test_hits_between_bounds_give_the_widest_limits() -> None:
+    """Between 1 and 3 of 10, or 4 of 10: the lower limit is that of 1 of 10, the upper that of 3 of 10."""
+    low, high = worst_class_interval_within([1, 4], [3, 4], [10, 10])
+    assert low == pytest.approx(exact_lower(1, 10, error=0.025))
+    assert high == pytest.approx(exact_upper(3, 10, error=1 - 0.975**0.5))
+    for hits in (1, 2, 3):
+        inner = worst_class_interval([hits, 4], [10, 10])
+        assert low - 1e-12 <= inner[0] < inner[1] <= high + 1e-12  # the inverse rounds
 
 
 def test_worst_shares_are_ranges_over_the_box() -> None:

@@ -119,7 +119,7 @@ def two_processes():
         try:
             for rank in ("0", "1"):
                 environment = {**shared, "RANK": rank, "LOCAL_RANK": rank, "OMP_NUM_THREADS": "1"}
-                command = [sys.executable, str(script), *arguments]
+                command = [sys.executable, "-X", "faulthandler", str(script), *arguments]
                 workers.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
             for one in workers:
                 _, errors = one.communicate(timeout=timeout)

@@ -28,6 +28,8 @@ from fairbench.training.recipe import Recipe
 STEP_WORKER = runpy.run_path(str(Path(__file__).with_name("two_process_worker.py")), run_name="two_process_worker")
 CASES, GAMMA = STEP_WORKER["CASES"], STEP_WORKER["GAMMA"]
 NUM_CLASSES, EPS = 10, 0.2
+#: HAM skips a step where one process is left with fewer than two hard images: of a wide radius more are hard.
+EPS_OF = {"ham": 0.4}
 #: 39 images in batches of 15: shares of 8 and 7, 8 and 7, 5 and 4 rows.
 IMAGES, BATCH_SIZE, EPOCHS, STEPS = 39, 15, 2, 3
 #: 30 validation images in blocks of the batch size: one block for each process.
@@ -65,7 +67,7 @@ def job(case: str) -> Job:
         hyper = hyper | {"threshold": 0.0}  # its gate lets no average begin before the worst class is robust
     roles = METHODS[name].roles + (("natural",) if hyper.get("variant") == "II" else ())
     method = METHODS[name](
-        NUM_CLASSES, eps=EPS, teachers={role: network(1 + k) for k, role in enumerate(roles)},
+        NUM_CLASSES, eps=EPS_OF.get(name, EPS), teachers={role: network(1 + k) for k, role in enumerate(roles)},
         slots={slot: CLASS_RULES[rule] for slot, rule in slots.items()}, steps=4, **hyper,
     )  # fmt: skip
     recipe = Recipe(

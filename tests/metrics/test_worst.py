@@ -60,10 +60,14 @@ def test_both_limits_may_come_from_other_classes_than_the_worst() -> None:
 
 
 def test_hits_between_bounds_give_the_widest_limits() -> None:
-    """Between 1 and 3 of 10, or 4 of 10: the lower limit is that of 1 of 10, the upper that of 3 of 10."""
+    """Between 1 and 3 of 10, or 4 of 10: the lower limit is that of 1 of 10, the upper that of 3 of 10.
+
+    Two classes: the upper one has the exact box's error e = (1 - .95^(1/2)) / 2, the lower one .05 - (1 - (1 - e)^2).
+    """
+    e = (1 - 0.95**0.5) / 2
     low, high = worst_class_interval_within([1, 4], [3, 4], [10, 10])
-    assert low == pytest.approx(exact_lower(1, 10, error=0.025))
-    assert high == pytest.approx(exact_upper(3, 10, error=1 - 0.975**0.5))
+    assert low == pytest.approx(exact_lower(1, 10, error=0.05 - (1 - (1 - e) ** 2)))
+    assert high == pytest.approx(exact_upper(3, 10, error=e))
     for hits in (1, 2, 3):
         inner = worst_class_interval([hits, 4], [10, 10])
         assert low - 1e-12 <= inner[0] < inner[1] <= high + 1e-12  # the inverse rounds

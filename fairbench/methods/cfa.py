@@ -47,6 +47,7 @@ class CFARule(ClassRule):
 
     name: ClassVar[str] = "cfa"
     needs: ClassVar[tuple[str, ...]] = ("robust",)
+    later: ClassVar[Mapping[str, str]] = {"CFA to set radii by class": "start"}
     lambda_1: float = 0.5
     lambda_2: float = 0.5
     start: float = 10 / 200
@@ -62,10 +63,6 @@ class CFARule(ClassRule):
         self.register_buffer("radius_factor", torch.ones(num_classes, dtype=torch.float64))
         self.register_buffer("beta_factor", torch.ones(num_classes, dtype=torch.float64))
         self.robust_accuracy = ClassMeter(num_classes)
-
-    def starts(self) -> dict[str, float]:
-        """Return when the classes get radii and betas of their own."""
-        return {"CFA to set radii by class": self.start}
 
     def radius(self, y: Tensor, eps: Tensor, step_size: Tensor) -> tuple[Tensor, Tensor]:
         """Return each sample's class radius; step sizes as they are."""

@@ -37,6 +37,7 @@ class RiskWeightRule(ClassRule):
 
     name: ClassVar[str] = "risk-weight"
     needs: ClassVar[tuple[str, ...]] = ("natural", "robust")
+    later: ClassVar[Mapping[str, str]] = {"risk-weight to weigh classes": "second_epoch"}
     rate: float = 0.1
     min_weight: float = 0.5
     max_weight: float = 5.0

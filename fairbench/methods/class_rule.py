@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fairbench.errors import BadInput
-from fairbench.methods.batch import Batch, EpochState, StepLoss
+from fairbench.methods.batch import SECOND_EPOCH, Batch, EpochState, StepLoss
 from fairbench.methods.hyper import get_hyper, set_hyper
 
 Slot = Literal["reweight", "remargin", "retemper"]
@@ -38,6 +38,10 @@ class ClassRule(nn.Module):
     needs: ClassVar[tuple[str, ...]] = ()
     #: The attack whose validation outcomes it reads in `begin_epoch`.
     validation_attack: ClassVar[str | None] = None
+    #: What begins later than the training, in words: the hyper-parameter that holds the fraction of the epochs.
+    later: ClassVar[Mapping[str, str]] = {}
+    #: To be named there by a rule that learns from every epoch what it applies in the next.
+    second_epoch: ClassVar[float] = SECOND_EPOCH
     #: The (K,) buffers that each slot applies to losses, attacks or labels; others are only remembered.
     applied: ClassVar[Mapping[Slot, tuple[str, ...]]] = {}
 
@@ -86,7 +90,7 @@ class ClassRule(nn.Module):
 
     def starts(self) -> dict[str, float]:
         """Return {what begins later than the training, in words: the fraction of the epochs}."""
-        return {}
+        return {what: float(getattr(self, name)) for what, name in self.later.items()}
 
     def begin_epoch(self, state: EpochState) -> None:
         """Act before an epoch; what must survive an interruption is a buffer."""

@@ -40,6 +40,7 @@ class DAFARule(ClassRule):
 
     name: ClassVar[str] = "dafa"
     needs: ClassVar[tuple[str, ...]] = ("robust",)
+    later: ClassVar[Mapping[str, str]] = {"DAFA to weigh classes": "warmup"}
     strength: float = 1.0  # the paper's lambda; 1.5 for CIFAR-100 and STL-10
     warmup: float = 70 / 110
 
@@ -66,10 +67,6 @@ class DAFARule(ClassRule):
         """Return each sample's class weight for the natural loss; for the robust one only where it is the only one."""
         weight = self.class_weight[y]
         return weight if term == "natural" or "natural" not in logits else torch.ones_like(weight)
-
-    def starts(self) -> dict[str, float]:
-        """Return when the classes get their weights."""
-        return {"DAFA to weigh classes": self.warmup}
 
     def radius(self, y: Tensor, eps: Tensor, step_size: Tensor) -> tuple[Tensor, Tensor]:
         """Return each sample's radius and step size, both scaled by its class weight."""

@@ -41,6 +41,7 @@ class FairARDRule(ClassRule):
 
     name: ClassVar[str] = "fair-ard"
     needs: ClassVar[tuple[str, ...]] = ("survived",)
+    later: ClassVar[Mapping[str, str]] = {"Fair-ARD to weigh classes": "second_epoch"}
     beta: float = 2.0
     min_weight: float = 5 / 6
     max_weight: float = 5 / 2

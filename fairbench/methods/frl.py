@@ -49,6 +49,7 @@ class FRLRule(ClassRule):
 
     name: ClassVar[str] = "frl"
     needs: ClassVar[tuple[str, ...]] = ("robust",)
+    later: ClassVar[Mapping[str, str]] = {"FRL to halve its rate": "halving"}
     validation_attack: ClassVar[str | None] = "pgd20"
     variant: Literal["reweight+remargin", "reweight"] | None = None
     tolerance: float | None = None
@@ -95,10 +96,6 @@ class FRLRule(ClassRule):
         """Return each sample's class weight for the loss `term`, of mean 1 over the batch."""
         weight = (self.natural_weight if term == "natural" else self.robust_weight)[y]
         return weight / distributed.mean_(weight)
-
-    def starts(self) -> dict[str, float]:
-        """Return when the multipliers' rate is halved."""
-        return {"FRL to halve its rate": self.halving}
 
     def radius(self, y: Tensor, eps: Tensor, step_size: Tensor) -> tuple[Tensor, Tensor]:
         """Return each sample's class radius, and the step size of the largest one in the batch for all."""

@@ -18,6 +18,7 @@ Shape key: B batch, b rows that are left, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -49,6 +50,7 @@ class HAM(SAT):
 
     name: ClassVar[str] = "ham"
     gives: ClassVar[tuple[str, ...]] = ("robust",)
+    later: ClassVar[Mapping[str, str]] = {"HAM to mine hard examples": "begin"}
     step_share: float = 7 / 31  # 0.007 for a radius of 0.031
     variant: Literal["paper", "released"] = "paper"
     drop_step: int = 3
@@ -78,10 +80,6 @@ class HAM(SAT):
         self.register_buffer("saved_backwards", torch.zeros((), dtype=torch.int64))
         self.survivors = ClassMeter(num_classes)
 
-    def starts(self) -> dict[str, float]:
-        """Return when hard examples are mined."""
-        return super().starts() | {"HAM to mine hard examples": self.begin}
-
     def begin_epoch(self, state: EpochState) -> None:
         """Begin to mine when the time has come, and to tally anew."""
         super().begin_epoch(state)
@@ -107,8 +105,7 @@ class HAM(SAT):
 
             x_adv, logits = linf_step(model, x_adv, batch.x, value=value, eps=eps, step_size=step_size)
             wrong = logits.argmax(1) != batch.y  # of the iterate that `step` steps have led to
-            crossed = batch.extra["crossed"]
-            batch = batch.plus(crossed=torch.where(wrong, crossed.clamp(max=step), crossed))
+            batch = batch.plus(crossed=batch.extra["crossed"].where(~wrong, batch.extra["crossed"].clamp(max=step)))
             if step == self.drop_step:
                 hard = wrong if self.variant == "released" else batch.extra["crossed"] <= step
                 batch, x_adv, eps, step_size = batch.at(hard), x_adv[hard], eps[hard], step_size[hard]
@@ -126,9 +123,8 @@ class HAM(SAT):
         if "crossed" not in batch.extra:
             return super().loss(model, batch)
         logits = model(batch.adversarial)
-        weight = self._hardness(batch.extra["crossed"])
-        if self.mean_over == "batch":
-            weight = weight * batch.extra["share"]
+        share = batch.extra["share"] if self.mean_over == "batch" else 1
+        weight = self._hardness(batch.extra["crossed"]) * share
         return self.reduce(batch.y, {"robust": (weight, cross_entropy(logits, batch.y))}, {"robust": logits})
 
     def observe(self, batch: Batch, step: StepLoss) -> None:

@@ -15,7 +15,7 @@ Shape key: B batch, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -42,6 +42,7 @@ class IAD(ARD):
     """
 
     name: ClassVar[str] = "iad"
+    later: ClassVar[Mapping[str, str]] = {"IAD to doubt its teacher": "_begin"}
     variant: Literal["I", "II"] = "I"
     temperature: float = 1.0
     alpha_1: float = 0.5
@@ -86,10 +87,6 @@ class IAD(ARD):
     def _begin(self) -> float:
         default = 60 / 200 if self.variant == "I" else 40 / 200
         return default if self.begin is None else self.begin
-
-    def starts(self) -> dict[str, float]:
-        """Return when the teacher is doubted."""
-        return super().starts() | {"IAD to doubt its teacher": self._begin}
 
     def asks_of_x(self) -> tuple[str, ...]:
         """Return the role of the teacher that labels the natural image: none in variant II."""

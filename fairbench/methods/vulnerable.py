@@ -35,6 +35,7 @@ class VulnerableRule(ClassRule):
 
     name: ClassVar[str] = "vulnerable"
     needs: ClassVar[tuple[str, ...]] = ("robust",)
+    later: ClassVar[Mapping[str, str]] = {"vulnerable to weigh classes": "start"}
     strength: float = 2.0
     start: float = 0.1
     min_weight: float = 0.5

@@ -38,6 +38,7 @@ class WATRule(ClassRule):
 
     name: ClassVar[str] = "wat"
     needs: ClassVar[tuple[str, ...]] = ("robust",)
+    later: ClassVar[Mapping[str, str]] = {"WAT to weigh classes": "second_epoch"}
     validation_attack: ClassVar[str | None] = "kl10(step_size=7/31*eps)"  # TRADES's attack, as in training
     rate: float = 0.1  # the paper's eta
     beta: float = 6.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from fairbench.methods.batch import epoch_at
+from fairbench.methods.batch import SECOND_EPOCH, epoch_at
 from fairbench.training.recipe import Recipe, average_start
 
 
@@ -52,7 +52,7 @@ def too_short(recipe: Recipe, starts: Mapping[str, float]) -> list[str]:
     if recipe.awp and epoch_at(recipe.awp_start, recipe.epochs) >= recipe.epochs:
         sentences.append(f"{few} too few for AWP to begin at {recipe.awp_start:.0%} of the schedule")
     sentences += [
-        f"{few} too few for {what}, which would begin at {at:.0%} of the schedule"
+        f"{few} too few for {what}, which would begin {_when(at)}"
         for what, at in starts.items()
         if epoch_at(at, recipe.epochs) >= recipe.epochs
     ]
@@ -62,3 +62,7 @@ def too_short(recipe: Recipe, starts: Mapping[str, float]) -> list[str]:
         if epoch_at(start, recipe.epochs) >= recipe.epochs:
             sentences.append(f"{few} too few for weights to enter the average from {start:.0%} of the schedule on")
     return sentences
+
+
+def _when(fraction: float) -> str:
+    return "with the second epoch" if fraction == SECOND_EPOCH else f"at {fraction:.0%} of the schedule"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -9,7 +10,9 @@ from torch.testing import assert_close
 from fairbench.errors import BadInput
 from fairbench.methods import CLASS_RULES, METHODS
 from fairbench.methods.absld import ABSLDRule
-from fairbench.methods.class_rule import ClassRule
+from fairbench.methods.base import EpochState
+from fairbench.methods.class_rule import SLOTS, ClassRule
+from fairbench.outcomes import Outcomes
 
 
 class HalfOfClassZero(ClassRule):
@@ -114,3 +117,26 @@ def test_change_leaves_what_is_undefined():
     buffer = torch.tensor([1.0, 2.0])
     ClassRule.change(buffer, torch.tensor([torch.nan, 5.0], dtype=torch.float64))
     assert buffer.tolist() == [1.0, 5.0]
+
+
+@pytest.mark.parametrize("name", CLASS_RULES)
+def test_a_rule_that_does_nothing_in_the_first_epoch_says_when_it_begins(tiny, name):
+    """A training with fewer epochs than that is warned of (`fairbench.training.schedule.too_short`)."""
+    rule, y = CLASS_RULES[name](4), torch.arange(4)
+    rows = {"index": range(4), "label": range(4)}
+    tables = [Outcomes.of_columns("natural", **rows, prediction=range(4))]
+    if rule.validation_attack:
+        tables.append(Outcomes.of_columns(rule.validation_attack, **rows, prediction=[0, 1, 2, 0]))
+    rule.fill(tuple(slot for slot in SLOTS if rule.fills(slot)))
+    rule.begin_epoch(EpochState(0, 1, 1.0, Outcomes.concat(tables), {name: np.array([1.0, 2.0, 3.0, 4.0])}))
+    logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    effects = []
+    if "reweight" in rule.slots:
+        effects += [rule.weight(y, term, {"natural": logits, "robust": logits}) for term in ("natural", "robust")]
+    if "remargin" in rule.slots:
+        effects += rule.radius(y, torch.full((4,), 0.1), torch.full((4,), 0.01))
+    if "retemper" in rule.slots:
+        effects += [rule.temperature(y, term) for term in ("natural", "robust")]
+    assert effects
+    acts = any(effect.max() > effect.min() for effect in effects)
+    assert acts or min(rule.starts().values()) > 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -201,22 +202,43 @@ def test_runs_too_short_for_a_start_say_so():
 @pytest.mark.parametrize(
     ("name", "slots", "what"),
     [
-        ("dafa", {}, "DAFA to weigh classes"),
-        ("trades", {"reweight": "dafa"}, "DAFA to weigh classes"),
-        ("cfa", {}, "CFA to set radii by class"),
-        ("frl", {}, "FRL to halve its rate"),
-        ("ham", {}, "HAM to mine hard examples"),
-        ("iad", {}, "IAD to doubt its teacher"),
+        ("dafa", {}, "DAFA to weigh classes, which would begin at 64% of the schedule"),
+        ("trades", {"reweight": "dafa"}, "DAFA to weigh classes, which would begin at 64% of the schedule"),
+        ("trades", {"reweight": "vulnerable"}, "vulnerable to weigh classes, which would begin at 10% of the schedule"),
+        ("cfa", {}, "CFA to set radii by class, which would begin at 5% of the schedule"),
+        ("frl", {}, "FRL to halve its rate, which would begin at 98% of the schedule"),
+        ("ham", {}, "HAM to mine hard examples, which would begin at 42% of the schedule"),
+        ("iad", {}, "IAD to doubt its teacher, which would begin at 30% of the schedule"),
+        ("absld", {}, "ABSLD to set temperatures by class, which would begin with the second epoch"),
+        ("class-reweighted-kd", {}, "risk-weight to weigh classes, which would begin with the second epoch"),
+        ("fair-ard", {}, "Fair-ARD to weigh classes, which would begin with the second epoch"),
+        ("wat", {}, "WAT to weigh classes, which would begin with the second epoch"),
     ],
 )
 def test_runs_too_short_for_a_method_to_act_say_so(tiny, name, slots, what):
     """At a fraction f of e epochs it begins with epoch max(1, round(f * e)), which one epoch never reaches."""
     rules = {slot: CLASS_RULES[rule] for slot, rule in slots.items()}
     starts = tiny.job(name, slots=rules, hyper={"steps": 4}).method.starts()
-    assert list(starts) == [what]
-    (told,) = too_short(Recipe("r", 1, 2, 0.1), starts)
-    assert told == f"1 epoch is too few for {what}, which would begin at {starts[what]:.0%} of the schedule"
+    assert too_short(Recipe("r", 1, 2, 0.1), starts) == [f"1 epoch is too few for {what}"]
     assert too_short(Recipe("r", 30, 2, 0.1), starts) == []
+
+
+@pytest.mark.parametrize(("name", "hyper"), [("ham", "begin"), ("cfa", "start"), ("iad", "begin"), ("dafa", "warmup")])
+def test_a_start_of_ones_own_is_the_one_that_is_said(tiny, name, hyper):
+    """Of 3 epochs .9 is the end (round(2.7) = 3 of 0, 1, 2), and .8 the last (round(2.4) = 2)."""
+    of = {share: tiny.job(name, hyper={"steps": 4, hyper: share}).method.starts() for share in (0.9, 0.8)}
+    (told,) = too_short(Recipe("r", 3, 2, 0.1), of[0.9])
+    assert told.startswith("3 epochs are too few for ")
+    assert told.endswith("which would begin at 90% of the schedule")
+    assert too_short(Recipe("r", 3, 2, 0.1), of[0.8]) == []
+
+
+def test_a_method_that_will_not_act_is_told_before_it_is_trained():
+    said = []
+    request = Request("digits", "trades", slots={"reweight": "dafa"}, changes={"epochs": 1}, samples_per_class=2)
+    prepare(request, SimpleNamespace(say=said.append))
+    told = "warning: 1 epoch is too few for DAFA to weigh classes, which would begin at 64% of the schedule"
+    assert said.count(told) == 1
 
 
 def test_a_paper_recipe_with_awp_keeps_its_start(monkeypatch):

@@ -34,6 +34,7 @@ def interruptions():
     """Every method within an epoch; ABSLD, and what else has state (dropout, averages, AWP, selection), everywhere."""
     everywhere = {
         "absld": {"method": "absld"},
+        "attack in train mode": {"method": "fair-ard", "hyper": {"attack_mode": "train", "clamp_start": False}},
         "dropout, best-sum": {"dropout": True, "select": "best-sum"},
         "average of steps, awp, flip": {"average": ("step", 0.9), "awp": 0.01, "augment": "flip"},
         "average of late steps, late awp": {"average": ("step", 0.9, 0.5), "awp": 0.01, "awp_start": 0.5},

@@ -49,7 +49,8 @@ def board_markdown(board: Board) -> str:
         f"Linf {suite.eps}, {images}. Accuracies in %, mean ± standard deviation over seeds; "
         "NSD is the standard deviation over classes divided by their mean. Differences are paired by seed, in points, "
         'with their 95 % t interval over seeds. "If equal" are the worst class and the NSD that these test images '
-        "would show if all classes were as accurate as their average. A row is inactive where its class state differs "
+        "would show if all classes were as accurate as their average. A row that lacks a seed has no rank and stands "
+        "below. A row is inactive where its class state differs "
         f"by less than {INACTIVE_BELOW:.0%} between classes in the last epoch.{few}\n",
         *([f"Teachers, average / worst class: {told}. One network for all seeds.\n"] if told else []),
         *(
@@ -68,7 +69,8 @@ def _main_table(board: Board) -> Table:
         Column("#"), Column("method", text=True), Column("natural average"), Column(f"{attack} average"),
         Column(f"{attack} worst"), Column("if equal"), Column(f"{attack} NSD"),
         Column("NSD if equal"), Column(f"worst - {suite.baseline}"),
-        Column(f"average - {suite.baseline}"), Column("rho"), Column("seeds"), Column("remarks", text=True),
+        Column(f"average - {suite.baseline}"), Column(f"rho over {suite.baseline}"), Column("seeds"),
+        Column("remarks", text=True),
     )  # fmt: skip
     rows = []
     for rank, entry in enumerate(board.ranked(), start=1):
@@ -87,7 +89,7 @@ def _main_table(board: Board) -> Table:
         value = entry.rho(baseline, attack)
         shown_rho = "" if entry is baseline or math.isnan(value) else f"{value:+.2f}"
         rows.append((
-            Cell(str(rank) if entry.seeds else ""), Cell(entry.row.name), *shown, *compared, Cell(shown_rho),
+            Cell(str(rank) if board.has_rank(entry) else ""), Cell(entry.row.name), *shown, *compared, Cell(shown_rho),
             Cell(str(len(entry.seeds))), Cell(remarks(entry)),
         ))  # fmt: skip
     return Table("leaderboard", f"Ranked by the worst class under {attack}", columns, tuple(rows))
@@ -124,7 +126,8 @@ def _base_table(board: Board) -> Table:
     )  # fmt: skip
     note = (
         f"Method minus base under {attack}, paired by seed, with the 95 % t interval over seeds; NSD in its own unit, "
-        "the lower the better. Passes: forwards and backwards of student and teachers, over those of the base."
+        "the lower the better; the intervals are not corrected for their number. Passes: forwards and backwards of "
+        "student and teachers, over those of the base."
     )
     return Table("bases", "Each method against the one it is built on", columns, tuple(rows), (note,))
 
@@ -159,7 +162,9 @@ def _cost_table(board: Board) -> Table:
         ))  # fmt: skip
     note = (
         "A forward is one image through the network; a backward is one image's gradient coming back, to the weights or "
-        "to the pixels. Validation is not counted. Minutes are of the machine it ran on, and depend on what else ran."
+        "to the pixels. Neither validation, which some methods learn from, nor the teachers' training is counted, "
+        "and a teacher's pass counts like a student's, though its network may be larger. Minutes are of the machine it "
+        "ran on, and depend on what else ran."
     )
     return Table("cost", "Cost of one training, mean over seeds", columns, tuple(rows), (note,))
 

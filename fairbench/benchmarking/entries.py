@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fairbench.benchmarking.results import SeedResult
+from fairbench.benchmarking.results import INACTIVE_BELOW, SeedResult
 from fairbench.benchmarking.suites import Row, Suite
 from fairbench.methods import METHODS
 
@@ -41,6 +41,10 @@ class Entry:
         pairs = {one.seed: one for one in baseline.seeds} if baseline else {}
         return mean([one.rho_over(pairs[one.seed], attack) for one in self.seeds if one.seed in pairs])
 
+    def is_equal(self, buffer: str) -> bool:
+        """Return whether a value that the method applies by class hardly differed between classes in any seed."""
+        return all(one.ranges.get(buffer, 0.0) < INACTIVE_BELOW for one in self.seeds)
+
     def passes(self) -> float:
         """Return the mean over seeds of all forwards and backwards, of teachers too; NaN without a seed."""
         return mean([sum(one.cost.get(name, 0) for name in PASSES) for one in self.seeds])
@@ -59,13 +63,18 @@ class Board:
         return next((entry for entry in self.entries if entry.row.name == name), None)
 
     def ranked(self) -> list[Entry]:
-        """Return the entries by their mean worst class under the ranking attack; those without a seed come last."""
+        """Return the entries by their mean worst class under the ranking attack; those that lack seeds come last."""
 
-        def key(entry: Entry) -> tuple[bool, float, float]:
+        def key(entry: Entry) -> tuple[bool, bool, float, float]:
             worst, average = (entry.values(self.suite.ranked_by, metric) for metric in ("worst_class", "average"))
-            return (not worst, -mean(worst), -mean(average)) if worst else (True, 0.0, 0.0)
+            return not self.has_rank(entry), not worst, -mean(worst or [0.0]), -mean(average or [0.0])
 
         return sorted(self.entries, key=key)
+
+    def has_rank(self, entry: Entry) -> bool:
+        """Return whether it has every seed that any row has: means over different seeds are not in one order."""
+        seeds = {one.seed for one in entry.seeds}
+        return bool(seeds) and seeds == {one.seed for other in self.entries for one in other.seeds}
 
 
 def remarks(entry: Entry) -> str:
@@ -82,6 +91,9 @@ def remarks(entry: Entry) -> str:
     idle = sum(one.inactive for one in entry.seeds)
     if idle:
         words.append("inactive" if idle == len(entry.seeds) else f"inactive in {idle} of {len(entry.seeds)} seeds")
+    equal = [name for name in (entry.seeds[0].ranges if entry.seeds else ()) if entry.is_equal(name)]
+    if equal and idle < len(entry.seeds):
+        words.append(f"no difference between classes in {' and '.join(equal)}")
     reasons: dict[str, list[int]] = {}
     for seed, reason in entry.missing.items():
         reasons.setdefault(reason, []).append(seed)

@@ -271,7 +271,8 @@ def _print(run: Run) -> None:
     """Print the table of classes, one of attacks, a headline, and the run folder on the last line."""
     import shutil
 
-    from fairbench.reporting.table_formats import plain, to_text
+    from fairbench.cli.flag_lines import flag_lines
+    from fairbench.reporting.table_formats import to_text
     from fairbench.reporting.tables import attacks_table, classes_table
     from fairbench.reporting.view import view_runs
     from fairbench.reporting.words import meaning
@@ -281,9 +282,7 @@ def _print(run: Run) -> None:
     width = max(shutil.get_terminal_size().columns, 80)
     click.echo(to_text(classes_table(view, view.stem), width), nl=False)
     click.echo(to_text(attacks_table(view), width), nl=False)
-    for flag in run.record.get("flags", ()):
-        said = "accepted" if flag["severity"] == "accepted" else "flag"
-        of = f" (class {plain(view.class_names[flag['class']])})" if flag["class"] is not None else ""
-        click.echo(f"{said} {flag['name']}{of}: {plain(str(flag['evidence']))}; {plain(str(flag['advice']))}")
+    for line in flag_lines(run.record, view.class_names):
+        click.echo(line)
     click.echo(f"\n{view.model} on {samples.samples}, {samples.threat}:\n{meaning(view, view.strongest)}")
     click.echo(str(run.folder))

@@ -45,10 +45,19 @@ def exit_code(finding: Finding) -> int:
 
 
 def print_finding(finding: Finding) -> None:
-    """Print the answer, its certificate, the population's interval, the cost, and the folder on the last line."""
+    """Print flags, the answer, its certificate, the population's interval, the cost, and the folder on the last line.
+
+    A raised flag says that the full run, too, may find too little: the answer names it.
+    """
+    from fairbench.cli.flag_lines import flag_lines
+    from fairbench.reporting.flags import raised_flags
     from fairbench.reporting.table_formats import plain
 
     record = finding.record
+    for line in flag_lines(record, [known["name"] for known in record["classes"]]):
+        click.echo(line)
+    if raised_flags(record):
+        click.echo("The flags above doubt the full run itself: its accuracies, and this answer, may be too good.")
     spent, asked = record["spent"], record["question"]
     if "worst_class" in record:
         sizes = {known["count"] for known in record["classes"] if known["count"]}

@@ -43,9 +43,8 @@ class HAM(SAT):
     weight (tanh(slope * (1 - 2 k / steps) - shift) + 1) / 2, scaled to a mean of 1. `mean_over` "batch" divides by all
     images instead of the hard ones.
 
-    The tally of the hard images of each class, as a share, is `survivor_share`, that of this epoch so far;
-    `saved_forwards` and `saved_backwards` count the images' passes through the network that dropping has saved, over
-    all processes, in attack and loss, in steps that were taken.
+    `survivor_share` is each class's share of hard images in this epoch so far; `saved_forwards` and `saved_backwards`
+    count the passes that dropping has saved over all processes, in attack and loss, in steps that were taken.
     """
 
     name: ClassVar[str] = "ham"
@@ -112,11 +111,9 @@ class HAM(SAT):
                 if len(batch) == 0:
                     break
         left = len(batch)
-        return batch.plus(
-            x_adv=x_adv,
-            offered=(offered.to(x_adv.dtype) / max(left, 1)).expand(left, -1),
-            share=(distributed.sum_(batch.x.new_tensor(left)) / size).expand(left),
-        )
+        share = distributed.sum_(batch.x.new_tensor(left)) / size
+        offered_each = (offered.to(x_adv.dtype) / max(left, 1)).expand(left, -1)
+        return batch.plus(x_adv=x_adv, offered=offered_each, share=share.expand(left))
 
     def loss(self, model: nn.Module, batch: Batch) -> StepLoss:
         """Return the weighed cross-entropy of the hard images' x_adv."""
@@ -138,8 +135,7 @@ class HAM(SAT):
         share = distributed.sum_(self.survivors.total) / distributed.sum_(self.survivors.count)
         self.survivor_share.copy_(torch.where(share.isnan(), self.survivor_share, share))
         dropped = distributed.sum_(offered.sum() - len(batch)).to(torch.int64)
-        # The steps after the one that told, and the pass of the loss.
-        for saved in (self.saved_forwards, self.saved_backwards):
+        for saved in (self.saved_forwards, self.saved_backwards):  # after the step that told, and the loss's pass
             saved += dropped * (self.steps - self.drop_step)
 
     def _hardness(self, crossed: Tensor) -> Tensor:

@@ -71,7 +71,8 @@ def test_what_differs_from_the_common_recipe_is_a_remark():
     assert told["rslad"] == "loss times 10"
     assert told["mart"] == "learning rate 0.05"
     assert told["cfa"] == "loss times 7; without its average of weights"
-    assert told["sat"] == told["ard"] == ""
+    assert told["sat"] == ""
+    assert told["ard"] == "the published loss is small: its steps are shorter than the others'"
 
 
 def test_means_spreads_differences_and_rho_by_hand():
@@ -101,6 +102,16 @@ def test_a_row_that_is_missing_says_why_and_ranks_last():
     assert [entry.row.name for entry in example().ranked()] == ["absld", "sat", "rslad", "ham"]
 
 
+def test_a_row_that_lacks_a_seed_has_no_rank_and_stands_below():
+    """The one seed of BAT, the luckiest, is better than SAT's mean and worse than SAT with the same seed."""
+    sat = Entry(Row("sat", "sat"), (result(0, (0.8, 0.7)), result(1, (0.7, 0.3))), {})
+    wat = Entry(Row("wat", "wat"), (result(0, (0.6, 0.4)), result(1, (0.6, 0.4))), {})
+    bat = Entry(Row("bat", "bat"), (result(0, (0.8, 0.6)),), {1: "not finished"})
+    page = board_markdown(board(bat, wat, sat))
+    ranked = page.split("**Ranked")[1].split("**Every attack")[0].splitlines()[4:]
+    assert [line.split("|")[1:3] for line in ranked if line] == [[" 1 ", " sat "], [" 2 ", " wat "], [" – ", " bat "]]  # noqa: RUF001
+
+
 def test_seeds_are_paired_by_number_and_one_decides_nothing():
     """ABSLD and RSLAD share seed 1 only."""
     row = cells(board_markdown(example()), "absld", "Each method")
@@ -121,7 +132,8 @@ def test_inactive_rows_are_marked():
 
     assert remarks(entry(still, still)) == "inactive"
     assert remarks(entry(still, moved, moved)) == "inactive in 1 of 3 seeds"
-    assert remarks(entry(moved)) == ""
+    assert remarks(entry(moved)) == "no difference between classes in rule.other"
+    assert remarks(entry(moved, {**moved, "rule.other": 0.5})) == ""
     assert remarks(entry({})) == ""  # a method without class state is not inactive
 
 

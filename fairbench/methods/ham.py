@@ -104,7 +104,8 @@ class HAM(SAT):
 
             x_adv, logits = linf_step(model, x_adv, batch.x, value=value, eps=eps, step_size=step_size)
             wrong = logits.argmax(1) != batch.y  # of the iterate that `step` steps have led to
-            batch = batch.plus(crossed=batch.extra["crossed"].where(~wrong, batch.extra["crossed"].clamp(max=step)))
+            crossed = batch.extra["crossed"]
+            batch = batch.plus(crossed=torch.where(wrong, crossed.clamp(max=step), crossed))
             if step == self.drop_step:
                 hard = wrong if self.variant == "released" else batch.extra["crossed"] <= step
                 batch, x_adv, eps, step_size = batch.at(hard), x_adv[hard], eps[hard], step_size[hard]
@@ -120,8 +121,9 @@ class HAM(SAT):
         if "crossed" not in batch.extra:
             return super().loss(model, batch)
         logits = model(batch.adversarial)
-        share = batch.extra["share"] if self.mean_over == "batch" else 1
-        weight = self._hardness(batch.extra["crossed"]) * share
+        weight = self._hardness(batch.extra["crossed"])
+        if self.mean_over == "batch":
+            weight = weight * batch.extra["share"]
         return self.reduce(batch.y, {"robust": (weight, cross_entropy(logits, batch.y))}, {"robust": logits})
 
     def observe(self, batch: Batch, step: StepLoss) -> None:

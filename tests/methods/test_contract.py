@@ -73,9 +73,14 @@ def one_step(tiny, method, network, batch, epoch=0):
     return batch, method.loss(network, batch)
 
 
-def test_attack_and_loss_change_no_state(tiny, name, slots):
+@pytest.mark.parametrize("epoch", [0, EPOCHS - 1], ids=["at first", "later"])
+def test_attack_and_loss_change_no_state(tiny, name, slots, epoch):
+    """Later is where every rule is at work: what a method would move at first may already be where it moves to."""
     method, network, batch = tiny.method(name, slots=slots), tiny.network().train(), tiny.batch()
-    method.begin_epoch(epoch_state(method))
+    for past in range(epoch):
+        method.begin_epoch(epoch_state(method, past))
+        method.observe(*one_step(tiny, method, network, tiny.batch(seed=1 + past), past))
+    method.begin_epoch(epoch_state(method, epoch))
     before, generator, norms = state_of(method), torch.get_rng_state(), state_of(network)
     with crafting(network, method.attack_mode):
         attacked = method.attack(network, batch, tiny.random(batch))

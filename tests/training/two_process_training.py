@@ -32,8 +32,8 @@ NUM_CLASSES, EPS = 10, 0.2
 EPS_OF = {"ham": 0.4}
 #: 39 images in batches of 15: shares of 8 and 7, 8 and 7, 5 and 4 rows.
 IMAGES, BATCH_SIZE, EPOCHS, STEPS = 39, 15, 2, 3
-#: 30 validation images in blocks of the batch size: one block for each process.
-VALIDATED_PER_CLASS = 3
+#: 40 validation images in three blocks of the batch size: the first process has two, which are not in a row.
+VALIDATED_PER_CLASS = 4
 #: When a training is stopped: after two of three steps of the first and of the second epoch.
 STOPS = (2, STEPS + 2)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -253,32 +251,3 @@ def test_help_names_every_option(capsys):
         "--out",
     ):
         assert option in text
-
-
-@pytest.mark.slow
-def test_two_processes_of_torchrun_train_what_one_does(tmp_path, capsys):
-    """100 images in batches of 33: three steps of 17 and 16 rows; the row left over is skipped, by one process, too."""
-    options = ["--dataset", "digits", "--method", "sat", "--samples-per-class", "10", "--epochs", "2", "-p", "steps=2"]
-    command = ["train", *options, "--batch-size", "33", "--lr", "0.01", "--out"]
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "fairbench",
-    ]
-    done = subprocess.run([*torchrun, *command, str(tmp_path / "two")], capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout == f"{tmp_path / 'two' / 'digits-sat.pt'}\n"
-    assert "warning: 2 steps were skipped" in done.stderr
-    assert run([*command, str(tmp_path / "one")]) == 0
-    two, one = (
-        [json.loads(line) for line in (tmp_path / name / "digits-sat.log.jsonl").read_text().splitlines()]
-        for name in ("two", "one")
-    )
-    for a, b in zip(two, one, strict=True):
-        assert a["loss"]["total"] == pytest.approx(b["loss"]["total"], rel=1e-4)
-        assert a["forwards"] == b["forwards"] == 99 * 3

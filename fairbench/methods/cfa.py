@@ -47,7 +47,7 @@ class CFARule(ClassRule):
 
     name: ClassVar[str] = "cfa"
     needs: ClassVar[tuple[str, ...]] = ("robust",)
-    later: ClassVar[Mapping[str, str]] = {"CFA to set radii by class": "start"}
+    later: ClassVar[Mapping[str, str]] = {"CFA to set radii by class": "_start"}
     lambda_1: float = 0.5
     lambda_2: float = 0.5
     start: float = 10 / 200
@@ -67,6 +67,10 @@ class CFARule(ClassRule):
     def radius(self, y: Tensor, eps: Tensor, step_size: Tensor) -> tuple[Tensor, Tensor]:
         """Return each sample's class radius; step sizes as they are."""
         return eps * self.radius_factor[y], step_size
+
+    @property
+    def _start(self) -> float:
+        return self.start or self.second_epoch  # what it applies it learns in an epoch
 
     def observe(self, batch: Batch, step: StepLoss) -> None:
         """Count the adversarial images classified rightly, in train mode, within the radii of this epoch."""

@@ -35,7 +35,7 @@ class VulnerableRule(ClassRule):
 
     name: ClassVar[str] = "vulnerable"
     needs: ClassVar[tuple[str, ...]] = ("robust",)
-    later: ClassVar[Mapping[str, str]] = {"vulnerable to weigh classes": "start"}
+    later: ClassVar[Mapping[str, str]] = {"vulnerable to weigh classes": "_start"}
     strength: float = 2.0
     start: float = 0.1
     min_weight: float = 0.5
@@ -66,6 +66,10 @@ class VulnerableRule(ClassRule):
         """Return each sample's class weight, for the losses that `losses` names."""
         weight = self.class_weight[y]
         return weight if self.losses == "all" or term == "robust" else torch.ones_like(weight)
+
+    @property
+    def _start(self) -> float:
+        return self.start or self.second_epoch  # what it applies it learns in an epoch
 
     def observe(self, batch: Batch, step: StepLoss) -> None:
         """Count the adversarial images classified rightly."""

@@ -233,6 +233,14 @@ def test_a_start_of_ones_own_is_the_one_that_is_said(tiny, name, hyper):
     assert too_short(Recipe("r", 3, 2, 0.1), of[0.8]) == []
 
 
+def test_a_start_of_0_is_the_second_epoch_where_the_first_one_teaches_what_is_applied(tiny):
+    for name, slots in (("cfa", {}), ("sat", {"reweight": CLASS_RULES["vulnerable"]})):
+        starts = tiny.job(name, slots=slots, hyper={"start": 0}).method.starts()
+        (told,) = too_short(Recipe("r", 1, 2, 0.1), starts)
+        assert told.endswith("which would begin with the second epoch")
+    assert too_short(Recipe("r", 1, 2, 0.1), tiny.job("ham", hyper={"steps": 4, "begin": 0}).method.starts()) == []
+
+
 def test_a_method_that_will_not_act_is_told_before_it_is_trained():
     said = []
     request = Request("digits", "trades", slots={"reweight": "dafa"}, changes={"epochs": 1}, samples_per_class=2)

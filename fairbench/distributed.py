@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,9 @@ def start(device: torch.device) -> bool:
         return dist.is_initialized()
     if device.type == "cuda":
         torch.cuda.set_device(device)  # NCCL gathers objects through the current device
+    # An optimiser imports it anyway. Imported later, it holds the group for good, so that `stop` ends none of gloo's
+    # threads, and one that frees a tensor while Python ends aborts the process (exit code -6 after finished work).
+    importlib.import_module("torch._dynamo")
     # Evaluation blocks may take long on one process while the others wait for it.
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo", init_method=os.environ.get(RENDEZVOUS, "env://"),

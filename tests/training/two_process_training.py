@@ -26,6 +26,8 @@ from fairbench.training.loop import Job, Training
 from fairbench.training.recipe import Recipe
 
 STEP_WORKER = runpy.run_path(str(Path(__file__).with_name("two_process_worker.py")), run_name="two_process_worker")
+CONFTEST = runpy.run_path(str(Path(__file__).with_name("conftest.py")), run_name="training_conftest")
+StopAfter, KilledError = CONFTEST["StopAfter"], CONFTEST["KilledError"]
 CASES, GAMMA = STEP_WORKER["CASES"], STEP_WORKER["GAMMA"]
 NUM_CLASSES, EPS = 10, 0.2
 #: HAM skips a step where one process is left with fewer than two hard images: of a wide radius more are hard.
@@ -80,22 +82,6 @@ def job(case: str) -> Job:
     )  # fmt: skip
 
 
-class StoppedError(Exception):
-    pass
-
-
-class StopAfter(Silent):
-    """Progress that stops the training after so many steps: what is on disk is all that is left."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def advance(self, bar: int, amount: float = 1) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise StoppedError
-
-
 def start(case: str, folder: Path, *, stop: int | None = None) -> Training:
     """Train in a folder, from the state in it if there is one; to the end, or until it is stopped."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +91,7 @@ def start(case: str, folder: Path, *, stop: int | None = None) -> Training:
     )  # fmt: skip
     try:
         training.run()
-    except StoppedError:
+    except KilledError:
         return training
     assert stop is None, "it ended before it was stopped"
     return training
@@ -150,6 +136,7 @@ def main() -> None:
     distributed.start(torch.device("cpu"))
     run(sys.argv[2:], Path(sys.argv[1]), of_two)
     distributed.stop()
+    STEP_WORKER["check_that_no_thread_is_left"]()
 
 
 if __name__ == "__main__":

@@ -29,7 +29,9 @@ from race_replay import RealRun
 from scipy import stats
 
 from fairbench.errors import BadInput
-from fairbench.metrics.race import ROUND, Race, Threshold
+from fairbench.metrics.race import Race
+from fairbench.metrics.race_draws import ROUND
+from fairbench.metrics.race_threshold import Threshold
 
 
 def finish(race: Race | Threshold, table: Table, batch: int) -> None:

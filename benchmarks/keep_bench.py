@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fairbench.benchmarking.bench import collect
 from fairbench.benchmarking.board import write_board
-from fairbench.benchmarking.plan import checkpoint_of, find_suite, is_done, run_of, start_of
+from fairbench.benchmarking.plan import checkpoint_of, claim_folder, find_suite, is_done, run_of, start_of
 from fairbench.benchmarking.runner import Ending
 from fairbench.benchmarking.suites import Suite
 from fairbench.metrics.summary import metrics_bytes
@@ -27,7 +27,8 @@ def keep(source: Path, target: Path) -> None:
     """Copy every finished training that is not there yet, and write the leaderboard of all that are."""
     suite = find_suite(read_json(source / "suite.json", what="suite record")["name"])
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source / "suite.json", target / "suite.json")
+    for folder in (source, target):
+        claim_folder(folder, suite)  # neither may hold trainings with other settings
     for folder in sorted((source / "runs").iterdir()):
         key = folder.name
         if not is_done(source, key) or is_done(target, key):

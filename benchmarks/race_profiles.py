@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fairbench.metrics.race import ROUND
+from fairbench.metrics.race_draws import ROUND
 
 #: Forwards of APGD-CE, and of APGD-T, FAB-T and Square together (919 + 1,828 + 5,003), with ten classes.
 CHEAP, REST = 102, 7750

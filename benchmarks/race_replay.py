@@ -12,7 +12,7 @@ from race_profiles import Bools, Table
 
 from fairbench.attacks.budget import part_budget
 from fairbench.errors import BadInput
-from fairbench.metrics.race import ROUND, draw_order
+from fairbench.metrics.race_draws import ROUND, draw_order
 from fairbench.outcomes import NATURAL
 from fairbench.runs import Run, read_run
 

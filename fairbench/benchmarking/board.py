@@ -121,7 +121,7 @@ def _base_table(board: Board) -> Table:
             Cell(entry.row.name), Cell(base.row.name), *shown, Cell(f"{cost:.2f}"), Cell(_decided(entry, base, attack)),
         ))  # fmt: skip
     columns = (
-        Column("method", text=True), Column("base", text=True), *(Column(f"{word}") for _, word in _ACCURACIES),
+        Column("method", text=True), Column("base", text=True), *(Column(word) for _, word in _ACCURACIES),
         Column("passes"), Column("what the seeds decide", text=True),
     )  # fmt: skip
     note = (
@@ -138,10 +138,8 @@ def _decided(entry: Entry, base: Entry, attack: str) -> str:
         return "nothing: one seed"
     words = []
     for metric, word in _ACCURACIES:
-        if not entry.paired(base, attack, metric)[0]:
-            continue
-        found = seed_interval(*entry.paired(base, attack, metric))
-        if found.decided:
+        pair = entry.paired(base, attack, metric)
+        if pair[0] and (found := seed_interval(*pair)).decided:
             words.append(f"{word} {'higher' if found.mean > 0 else 'lower'}")
     return ", ".join(words) or "nothing"
 

@@ -6,7 +6,7 @@ Shape key: K classes.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 
 from fairbench.benchmarking.plan import checkpoint_of, run_of, start_of
 from fairbench.methods import CLASS_RULES
+from fairbench.methods.class_rule import Slot
 from fairbench.metrics import rho
 from fairbench.runs import read_json
 
@@ -83,14 +84,11 @@ def read_result(out: Path, row: str, seed: int) -> SeedResult:
     if start.exists():
         for name, spent in read_json(start, what="sidecar")["cost"].items():
             cost[name] = cost.get(name, 0) + spent
-    applied = {f"{rule}.{name}" for slot, rule in (sidecar.get("slots") or {}).items() for name in _applied(rule, slot)}
+    slots: dict[Slot, str] = sidecar.get("slots") or {}
+    applied = {f"{rule}.{name}" for slot, rule in slots.items() for name in CLASS_RULES[rule].applied.get(slot, ())}
     state = {k: v for k, v in (last.get("class_state") or {}).items() if "." not in k or k in applied}
     ranges = {name: relative_range(values) for name, values in state.items()}
     return SeedResult(seed, read_metrics(out, key), {**cost, **saved}, ranges)
-
-
-def _applied(rule: str, slot: str) -> Collection[str]:
-    return next((names for own, names in CLASS_RULES[rule].applied.items() if own == slot), ())
 
 
 def read_metrics(out: Path, key: str) -> dict[str, Any]:

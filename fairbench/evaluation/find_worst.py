@@ -31,7 +31,8 @@ from fairbench.evaluation.plan import Plan
 from fairbench.evaluation.race_rounds import Rounds, cascade_parts
 from fairbench.evaluation.store import FolderStore, MemoryStore, refuse_other_settings
 from fairbench.evaluation.trust import Trust, check_mode
-from fairbench.metrics.race import Race, Threshold
+from fairbench.metrics.race import Race
+from fairbench.metrics.race_threshold import Threshold
 from fairbench.metrics.worst import worst_class_interval_within
 from fairbench.progress import Progress
 from fairbench.runs import read_json, to_json

@@ -16,7 +16,9 @@ from fairbench.evaluation.plan import Plan
 from fairbench.evaluation.store import FolderStore, MemoryStore
 from fairbench.evaluation.trust import first_images
 from fairbench.evaluation.units import attack_units, natural_unit
-from fairbench.metrics.race import ROUND, Race, Threshold, draw_order
+from fairbench.metrics.race import Race
+from fairbench.metrics.race_draws import ROUND, draw_order
+from fairbench.metrics.race_threshold import Threshold
 from fairbench.outcomes import Outcomes
 from fairbench.progress import Progress, Silent
 

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from fairbench.attacks.linf import Start, uniform_start
 from fairbench.attacks.pgd import Objective, pgd
-from fairbench.errors import BadInput, unknown
+from fairbench.errors import BadInput
 from fairbench.methods.batch import Batch, EpochState, StepLoss
 from fairbench.methods.class_rule import SLOTS, ClassRule, Slot, check_fit, check_weighs
-from fairbench.methods.hyper import get_hyper, hyper_types, set_hyper
+from fairbench.methods.hyper import get_hyper, hyper_types, set_hyper, split_hyper
 from fairbench.methods.known_labels import KnownLabels
-from fairbench.methods.teacher import Teacher
+from fairbench.methods.teacher import Teacher, check_teachers
 from fairbench.sample_random import SampleRandom
 
 __all__ = ["Batch", "EpochState", "Method", "StepLoss"]
@@ -77,7 +77,8 @@ class Method(nn.Module):
         kinds = {slot: rule for slot, rule in chosen.items() if rule is not None}
         for slot, kind in kinds.items():
             check_fit(kind, slot, host=self.name, gives=self.gives)
-        own, of_rule = self._split(hyper, {kind.name: kind for kind in kinds.values()})
+        rules = {kind.name: hyper_types(kind, ClassRule) for kind in kinds.values()}
+        own, of_rule = split_hyper(hyper, hyper_types(type(self), Method), rules, what=self.name)
         set_hyper(self, Method, own, prefix=f"method {self.name!r}")
         self.check()
         # One object fills all the slots that name its class.
@@ -273,43 +274,8 @@ class Method(nn.Module):
         Raises:
             BadInput: a teacher is missing or too many.
         """
-        if set(teachers) == set(cls.roles):
-            return
-        got = " and ".join(f"one as {role[:40]}" if role else "one without a role" for role in teachers) or "none"
-        if not cls.roles:
-            raise BadInput(f"method {cls.name!r} takes no teacher, but was given {got}; leave --teacher out.")
-        if len(cls.roles) == 1:
-            raise BadInput(f"method {cls.name!r} takes one teacher, but was given {got}; give --teacher CHECKPOINT.")
-        example = " ".join(f"--teacher {role}=CHECKPOINT" for role in cls.roles)
-        raise BadInput(
-            f"method {cls.name!r} takes {len(cls.roles)} teachers, one as {' and one as '.join(cls.roles)}, but was "
-            f"given {got}; give {example}."
-        )
+        check_teachers(cls.name, cls.roles, teachers)
 
     def _adopt(self, teachers: Mapping[str, Teacher | nn.Module]) -> dict[str, Teacher]:
         self.check_roles(teachers)
         return {role: t if isinstance(t, Teacher) else Teacher(t) for role, t in teachers.items()}
-
-    def _split(
-        self, hyper: Mapping[str, object], rules: Mapping[str, type[ClassRule]]
-    ) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
-        """Sort hyper-parameters into the method's own and those of each rule."""
-        mine = set(hyper_types(type(self), Method))
-        theirs = {name: set(hyper_types(rule, ClassRule)) for name, rule in rules.items()}
-        own: dict[str, object] = {}
-        of_rule: dict[str, dict[str, object]] = {name: {} for name in rules}
-        for key, value in hyper.items():
-            rule, dot, name = key.rpartition(".")
-            owners = [rule] if dot else [r for r, names in theirs.items() if name in names]
-            if not dot and name in mine:
-                own[name] = value
-            elif len(owners) == 1 and name in theirs.get(owners[0], ()):
-                of_rule[owners[0]][name] = value
-            elif len(owners) > 1:
-                choices = " or ".join(f"{r}.{name}" for r in owners)
-                raise BadInput(f"hyper-parameter {name!r} belongs to several class rules; write {choices}.")
-            else:
-                known = mine | {f"{r}.{n}" for r, names in theirs.items() for n in names}
-                plain = {n for names in theirs.values() for n in names}
-                raise unknown(f"hyper-parameter of {self.name}", key, known | plain)
-        return own, of_rule

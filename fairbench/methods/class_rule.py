@@ -69,12 +69,8 @@ class ClassRule(nn.Module):
 
     def idle(self) -> set[str]:
         """Return its buffers that belong to slots which it does not fill here: they change nothing."""
-        return {
-            name
-            for slot, names in self.applied.items()
-            for name in names
-            if not any(name in self.applied[own] for own in self.slots if own in self.applied)
-        }
+        every = {name for names in self.applied.values() for name in names}
+        return every - {name for slot in self.slots for name in self.applied.get(slot, ())}
 
     def weight(self, y: Tensor, term: str, logits: Mapping[str, Tensor]) -> Tensor:
         """Return (B,) weights of the losses `term` ("natural" or "robust"): slot reweight."""

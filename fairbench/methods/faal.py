@@ -4,8 +4,9 @@ Paper      Towards fairness-aware adversarial learning, https://arxiv.org/abs/24
 Official   https://github.com/TrustAI/FAAL @ b20ee9dbe6
 Published  CIFAR-10, PreActResNet-18, logged, average / worst class: from TRADES PGD-20 48.93 / 34.6, with AWP
            52.42 / 39.4.
-Measured   accuracy not yet. Against the released step on random inputs with the same examples, on SAT, TRADES and MART,
-           r .1, .5 and 1: weights to 2e-7, loss to 5e-6 of 30, gradient to 2e-6 (its solver's tolerance).
+Measured   accuracy on MNIST in benchmarks/results, not at the scale of the paper. Against the released step on random
+           inputs with the same examples, on SAT, TRADES and MART, r .1, .5 and 1: weights to 2e-7, loss to 5e-6 of 30,
+           gradient to 2e-6 (its solver's tolerance).
 Differs    The inner problem is solved exactly in one dimension, without a convex solver. FAAL on TRADES or MART is
            `--method trades --reweight faal`, with AWP by the recipe; on MART the released code attacks as TRADES does.
            It also runs x through the student in train mode on SAT, where only batch norm's statistics notice. Meant to

@@ -4,8 +4,8 @@ Paper      To be robust or to be fair: towards fairness in adversarial training,
 Official   https://github.com/hannxu123/fair_robust @ a80547def8
 Published  none that could be read; as re-run by DAFA's authors on CIFAR-10, ResNet-18: robust 44.68 +- .27, worst class
            25.84 +- 1.09.
-Measured   accuracy not yet. Against five epochs of both released scripts on random inputs with the same noise:
-           multipliers to 1e-16, gradient to 2e-7.
+Measured   accuracy on MNIST in benchmarks/results, not at the scale of the paper. Against five epochs of both released
+           scripts on random inputs with the same noise: multipliers to 1e-16, gradient to 2e-7.
 Differs    The update is that of the released scripts: `variant` is frlrmrw.py or frlrw.py. The natural image is run
            through the student once per step, there twice. The validation images are fairbench's, 300 per class there.
            Meant to start from a robust model: `--init CHECKPOINT`.

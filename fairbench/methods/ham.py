@@ -3,8 +3,9 @@
 Paper      Hard adversarial example mining for improving robust fairness, https://arxiv.org/abs/2308.01823
 Official   https://github.com/yyl-github-1896/HAM @ e3ee5ffe52
 Published  none that could be read.
-Measured   accuracy not yet. Variant "released" against the released step on random inputs with the same noise, before
-           and after `begin`, half of the images dropped: loss to 2e-15, gradient equal; weights "steps" as in GAIRAT.
+Measured   accuracy on MNIST in benchmarks/results, not at the scale of the paper. Variant "released" against the
+           released step on random inputs with the same noise, before and after `begin`, half of the images dropped:
+           loss to 2e-15, gradient equal; weights "steps" as in GAIRAT.
 Differs    `variant` "paper" is what could be read of the paper: hard are the images that cross the boundary within
            `drop_step` steps, and they are weighed by how many they need. Its formula could not be read: `weighting`
            "steps" has the shape of GAIRAT's tanh, a file of the same repository. "released" keeps what iterate number

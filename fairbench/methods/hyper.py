@@ -11,11 +11,11 @@ from __future__ import annotations
 import inspect
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fractions import Fraction
 from typing import Any, Literal, Union, get_args, get_origin
 
-from fairbench.errors import BadInput
+from fairbench.errors import BadInput, unknown
 
 _TRUE = {"true", "yes", "on", "1"}
 _FALSE = {"false", "no", "off", "0"}
@@ -66,6 +66,39 @@ def set_hyper(owner: object, root: type, given: Mapping[str, object], *, prefix:
 def get_hyper(owner: object, root: type) -> dict[str, Any]:
     """Return every hyper-parameter of `owner` with its value, in order of declaration."""
     return {name: getattr(owner, name) for name in hyper_types(type(owner), root)}
+
+
+def split_hyper(
+    given: Mapping[str, object], mine: Collection[str], theirs: Mapping[str, Collection[str]], *, what: str
+) -> tuple[dict[str, object], dict[str, dict[str, object]]]:
+    """Sort hyper-parameters into a method's own and those of each of its class rules.
+
+    Args:
+        given: by name, or as "rule.name".
+        mine: names that the method has; they go before those of rules.
+        theirs: {rule: names that it has}.
+        what: the method's name in messages.
+
+    Raises:
+        BadInput: nobody has a name, or several rules have it.
+    """
+    own: dict[str, object] = {}
+    of_rule: dict[str, dict[str, object]] = {name: {} for name in theirs}
+    for key, value in given.items():
+        rule, dot, name = key.rpartition(".")
+        owners = [rule] if dot else [r for r, names in theirs.items() if name in names]
+        if not dot and name in mine:
+            own[name] = value
+        elif len(owners) == 1 and name in theirs.get(owners[0], ()):
+            of_rule[owners[0]][name] = value
+        elif len(owners) > 1:
+            choices = " or ".join(f"{r}.{name}" for r in owners)
+            raise BadInput(f"hyper-parameter {name!r} belongs to several class rules; write {choices}.")
+        else:
+            dotted = {f"{r}.{n}" for r, names in theirs.items() for n in names}
+            plain = {n for names in theirs.values() for n in names}
+            raise unknown(f"hyper-parameter of {what}", key, {*mine, *dotted, *plain})
+    return own, of_rule
 
 
 def _shown(value: object) -> str:

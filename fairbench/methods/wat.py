@@ -4,8 +4,9 @@ Paper      WAT: improve the worst-class robustness in adversarial training, AAAI
 Official   https://github.com/boqili/WAT @ 62d1184f9b
 Published  none that could be read; as re-run by DAFA's authors on CIFAR-10, ResNet-18: robust 46.30 +- .27, worst class
            28.55 +- 1.30.
-Measured   accuracy not yet. Against the released training and validation on random inputs with the same examples, three
-           epochs: weights to 4e-16, loss and gradient to 4e-14.
+Measured   accuracy on MNIST in benchmarks/results, not at the scale of the paper. Against the released training and
+           validation on random inputs with the same examples, three epochs: weights to 4e-16, loss and gradient to
+           4e-14.
 Differs    Validation losses are means over the images there are; the released code divides by batches times batch size,
            and takes N / K for a class's count. The validation images are fairbench's, 300 per class there. Our default
            recipe of digits, mnist and fashion-mnist has `scale=0.5`: at twice TRADES's step, MNIST networks collapse.

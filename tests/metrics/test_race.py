@@ -13,7 +13,9 @@ from scipy import stats
 
 from fairbench.errors import BadInput
 from fairbench.metrics import race as module
-from fairbench.metrics.race import Draws, Race, Threshold
+from fairbench.metrics.race import Race
+from fairbench.metrics.race_draws import Draws
+from fairbench.metrics.race_threshold import Threshold
 from fairbench.metrics.worst import worst_class_interval, worst_class_interval_within
 
 ROOT = Path(__file__).parents[2]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from fairbench.outcomes import Outcomes
 from fairbench.runs import Run, write_run
 
 CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 EVIL = (
     "<script>document.documentElement.dataset.ran = 'yes'</script>",
     "<img src=x onerror=\"document.documentElement.dataset.ran='yes'\">",
@@ -155,3 +159,25 @@ def evil(make_run: Callable[..., Run]) -> Run:
     log += ' "worst_class": 0.1}}, "class_state": {"<i>": [1, 2, 3, 4, %d]}}\n'
     (run.folder / "training.jsonl").write_text("".join(log % (epoch, epoch) for epoch in range(3)))
     return run
+
+
+@pytest.fixture(scope="session")
+def program() -> str:
+    """A Chromium; tests that need it are skipped without one."""
+    for name in (os.environ.get("CHROMIUM", ""), *BROWSERS):
+        found = shutil.which(name) if name else None
+        if found:
+            return found
+    pytest.skip(f"no Chromium is installed (looked for {', '.join(BROWSERS)} and the program that CHROMIUM names)")
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The text of axe-core, from AXE_CORE or the package axe-core-python, never from the network."""
+    package = importlib.util.find_spec("axe_core_python")
+    found = Path(package.origin).with_name("axe.min.js") if package is not None and package.origin else None
+    given = os.environ.get("AXE_CORE")
+    found = Path(given) if given else found
+    if found is None or not found.is_file():
+        pytest.skip("axe-core is not there: install the extra 'dev', or name an axe.min.js in AXE_CORE")
+    return found.read_text(encoding="utf-8")

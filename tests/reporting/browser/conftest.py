@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,6 @@ from typing import Any
 
 import pytest
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _OPTIONS = (
     "--headless", "--disable-gpu", "--no-sandbox", "--remote-debugging-pipe", "--hide-scrollbars", "--no-first-run",
     "--disable-background-networking",
@@ -110,26 +107,6 @@ class Chromium:
         message, self._read = self._read.split(b"\0", 1)
         found: dict[str, Any] = json.loads(message)
         return found
-
-
-@pytest.fixture(scope="module")
-def program() -> str:
-    for name in (os.environ.get("CHROMIUM", ""), *NAMES):
-        found = shutil.which(name) if name else None
-        if found:
-            return found
-    pytest.skip(f"no Chromium is installed (looked for {', '.join(NAMES)} and the program that CHROMIUM names)")
-
-
-@pytest.fixture(scope="module")
-def axe() -> str:
-    package = importlib.util.find_spec("axe_core_python")
-    found = Path(package.origin).with_name("axe.min.js") if package is not None and package.origin else None
-    given = os.environ.get("AXE_CORE")
-    found = Path(given) if given else found
-    if found is None or not found.is_file():
-        pytest.skip("axe-core is not there: install the extra 'dev', or name an axe.min.js in AXE_CORE")
-    return found.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
